@@ -1,0 +1,1 @@
+"""Movement assessment networks: train, evaluate, export, predict."""
