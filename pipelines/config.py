@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,7 +26,7 @@ class Settings(BaseModel):
 class PoseSettings(Settings):
     """The PoseLandmarker network: one network gives mask and joints."""
 
-    model: str | None = Field(None, description="a .task file of your own; default: assembled once in the cache")
+    model: str | None = Field(None, description="a .task file of your own, else the cached one")
     min_score: float = Field(0.5, ge=0, le=1, description="detection, presence and tracking confidence")
 
 
@@ -58,7 +60,8 @@ class BuildConfig(Settings):
     flow: FlowSettings = FlowSettings()
     quality: QualitySettings = QualitySettings()
     mask_body: bool = Field(True, description="the body is cut out; false keeps the background (ablation)")
-    align_body: bool = Field(True, description="the body is set upright; false crops the middle square (ablation)")
+    align_body: bool = Field(True, description="the body is set upright; false takes the middle (ablation)")
+    long_side_px: int = Field(640, ge=128, le=3840, description="frames are scaled down to this long side")
     jpeg_quality: int = Field(95, ge=50, le=100)
 
     def digest(self) -> str:
@@ -107,3 +110,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RefusedError(f"{path} must hold a mapping of settings. Received: {type(values).__name__}")
     return values
+
+
+def parse_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`values` with each `section.key=value` set in turn; values are read as YAML.
+
+    Raises:
+        RefusedError: an override without `=`, or one that goes below a plain value.
+    """
+    out: dict[str, Any] = copy.deepcopy(values)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise RefusedError(f"--set must read SECTION.KEY=VALUE. Received: {override!r}")
+        place = out
+        *sections, last = key.split(".")
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise RefusedError(f"--set must name a setting. Received: {key!r}, {section} has no settings")
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise RefusedError(f"--set must give a YAML value. Received: {override!r}") from error
+    return out

@@ -97,7 +97,7 @@ class ClipSpec(BaseModel):
     clip_seconds: float = Field(5.0, gt=0, le=60, description="window length")
     stride_seconds: float = Field(5.0, gt=0, description="distance between starts of windows")
     size: int = Field(224, ge=32, le=1024, multiple_of=2, description="side of the aligned frame, px")
-    max_flow_px: float = Field(20.0, gt=0, le=127, description="flow is clipped to +- this, px of aligned frame")
+    max_flow_px: float = Field(20.0, gt=0, le=127, description="flow is clipped to this, aligned px")
 
     @model_validator(mode="after")
     def _at_least_one_flow(self) -> ClipSpec:

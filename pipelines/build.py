@@ -1,0 +1,275 @@
+"""Builds a data set folder: one shard a video, and dataset.json that says what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import BuildConfig
+from pipelines.manifest import Source, read_sources
+from pipelines.schema import FORMAT_VERSION, RefusedError
+
+INDEX = "dataset.json"
+SHARDS = "shards"
+STAGES_VERSION = 1
+"""Raised whenever the code of a stage changes what it writes; older shards are then made anew."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with videos done, videos in all, and the last one's id."""
+
+
+def build_dataset(
+    source: Path,
+    out: Path,
+    config: BuildConfig,
+    *,
+    workers: int = 1,
+    progress: Progress = lambda done, total, name: None,
+) -> dict[str, Any]:
+    """Builds or completes the data set in `out` and returns its index (the content of dataset.json).
+
+    A video that cannot be used is left out and listed with its reason; the others go on. Finished videos
+    whose file and settings have not changed are not done again.
+
+    Raises:
+        RefusedError: no videos, contradicting labels, `out` is something else or cannot be written, or not
+            one video could be used.
+    """
+    sources = read_sources(source)
+    classes = sorted({one.label for one in sources})
+    finished = _prepare(out)
+    # A new class moves the labels' numbers, so the classes are part of what a shard depends on.
+    settings_key = f"{config.digest()}:{STAGES_VERSION}:{classes}"
+    keys = {one.id: _video_key(one, settings_key) for one in sources}
+    entries: dict[str, dict[str, Any]] = {}
+    for one in sources:
+        before = finished.get(one.id)
+        if before and before["key"] == keys[one.id] and _is_whole(out, before):
+            entries[one.id] = before
+    todo = [one for one in sources if one.id not in entries]
+    done = len(entries)
+    progress(done, len(sources), "")
+    for identifier, entry in _process_all(todo, classes, out, config, workers):
+        entries[identifier] = {**entry, "key": keys[identifier]}
+        done += 1
+        write_index(out, _index(entries, sources, classes, config))
+        progress(done, len(sources), identifier)
+    index = _index(entries, sources, classes, config)
+    write_index(out, index)
+    _remove_strangers(out, index)
+    if not any(entry["shard"] for entry in index["videos"]):
+        reasons = {entry["left_out"] for entry in index["videos"]}
+        raise RefusedError(
+            f"at least one video must be usable. Received: {len(sources)} videos, all left out. "
+            f"First reason: {sorted(reasons)[0]}"
+        )
+    return index
+
+
+def file_digest(path: Path) -> str | None:
+    """SHA-256 of a file's bytes; None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def write_index(out: Path, index: dict[str, Any]) -> None:
+    """Writes dataset.json under a temporary name, then renames."""
+    temporary = out / (INDEX + ".part")
+    temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, out / INDEX)
+
+
+def read_index(dataset: Path) -> dict[str, Any]:
+    """The content of a data set's dataset.json.
+
+    Raises:
+        RefusedError: no data set there, or one of another format version.
+    """
+    path = dataset / INDEX
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RefusedError(
+            f"a data set must be a folder with {INDEX}. Received: {str(dataset)!r}. "
+            "Make one with tfgma build-tfrecords"
+        ) from error
+    except ValueError as error:
+        raise RefusedError(
+            f"{INDEX} must be valid JSON. Received: {error}. Build the data set again"
+        ) from error
+    version = index.get("format_version") if isinstance(index, dict) else None
+    if version != FORMAT_VERSION:
+        raise RefusedError(
+            f"a data set must have format version {FORMAT_VERSION}. Received: {version} in {str(dataset)!r}. "
+            "Build it again with this version of tfgma, or use the version that built it"
+        )
+    return index
+
+
+def _prepare(out: Path) -> dict[str, dict[str, Any]]:
+    """Makes `out` ready to be written and returns the entries of videos that it already holds."""
+    try:
+        if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not _is_ours(out))):
+            raise RefusedError(
+                f"--out must be a new folder or a data set. Received: {str(out)!r}, which holds other files"
+            )
+        (out / SHARDS).mkdir(parents=True, exist_ok=True)
+        probe = out / SHARDS / ".writable"
+        probe.touch()
+        probe.unlink()
+        for leftover in (out / SHARDS).glob("*.part"):
+            leftover.unlink()
+    except OSError as error:
+        raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
+    if not (out / INDEX).exists():
+        return {}
+    return {entry["id"]: entry for entry in read_index(out)["videos"]}
+
+
+def _is_ours(out: Path) -> bool:
+    return (out / INDEX).exists() or {path.name for path in out.iterdir()} <= {SHARDS, INDEX + ".part"}
+
+
+def _video_key(source: Source, settings_key: str) -> str:
+    """Changes whenever what the shard holds would change."""
+    facts = (file_digest(source.path), source.subject, source.label, source.start, source.end)
+    return hashlib.sha256(f"{facts}:{settings_key}".encode()).hexdigest()
+
+
+def _is_whole(out: Path, entry: dict[str, Any]) -> bool:
+    """Whether a finished entry's shard is there unchanged (videos left out have none)."""
+    return not entry["shard"] or file_digest(out / SHARDS / entry["shard"]) == entry["shard_sha256"]
+
+
+def _process_all(
+    todo: list[Source], classes: list[str], out: Path, config: BuildConfig, workers: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Entries of videos as they are finished, in whatever order."""
+    from pipelines.pose_model import pose_model
+
+    if not todo:
+        return
+    model = pose_model(config.pose.model)
+    # Fresh processes: TensorFlow and MediaPipe do not survive a fork.
+    with ProcessPoolExecutor(max_workers=max(1, workers), mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(process_video, one, classes, out, config, model): one for one in todo}
+        try:
+            for future in as_completed(futures):
+                yield futures[future].id, future.result()
+        except OSError as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise RefusedError(
+                f"the data set must be writable to its end. Received: {error}. Free some space and start "
+                "again; finished videos are kept"
+            ) from error
+        except BrokenProcessPool as error:
+            raise RefusedError(
+                f"a worker must not die. Received: {error}. Start again with fewer --workers; "
+                "finished videos are kept"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def process_video(
+    source: Source, classes: list[str], out: Path, config: BuildConfig, model: Path
+) -> dict[str, Any]:
+    """Writes one video's shard and returns its entry for dataset.json. Runs in a worker process."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import cv2
+
+    from pipelines.pose import BodyFinder
+    from pipelines.process import ProcessReport, video_clips
+    from pipelines.records import Identity, encode_clip, write_shard
+
+    cv2.setNumThreads(1)  # the other cores belong to the other workers
+    report = ProcessReport()
+    identity = Identity(classes.index(source.label), source.label, source.subject, source.id)
+    shard = out / SHARDS / f"{source.id}.tfrecord"
+    left_out = None
+    try:
+        with BodyFinder(model, config.pose.min_score) as finder:
+            clips = video_clips(
+                source.path,
+                config,
+                finder,
+                start_seconds=source.start,
+                end_seconds=source.end,
+                report=report,
+            )
+            write_shard(shard, (encode_clip(clip, identity, config.jpeg_quality) for clip in clips))
+    except RefusedError as error:
+        left_out = str(error)
+        shard.unlink(missing_ok=True)
+    return _entry(source, report, shard, left_out)
+
+
+def _entry(source: Source, report: Any, shard: Path, left_out: str | None) -> dict[str, Any]:
+    decode = report.decode
+    return {
+        "id": source.id,
+        "video": source.path.name,
+        "sha256": file_digest(source.path),
+        "subject": source.subject,
+        "label": source.label,
+        "group": source.group,
+        "start": source.start,
+        "end": source.end,
+        "age_weeks": source.age_weeks,
+        "other": source.other,
+        "clips": 0 if left_out else report.clips,
+        "clips_left_out": report.clips_left_out,
+        "seconds": round(decode.seconds, 3),
+        "quality": {
+            "fps": round(decode.fps, 3),
+            "body_share": round(report.body_share, 4),
+            "repeated_frames": decode.repeated,
+            "damaged": decode.damaged,
+        },
+        "alignment": asdict(report.alignment) if report.alignment else None,
+        "shard": None if left_out else shard.name,
+        "shard_sha256": None if left_out else file_digest(shard),
+        "left_out": left_out,
+    }
+
+
+def _index(
+    entries: dict[str, dict[str, Any]], sources: list[Source], classes: list[str], config: BuildConfig
+) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "classes": classes,
+        "clip": config.clip.model_dump(),
+        "config": config.model_dump(),
+        "config_sha256": config.digest(),
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("tfgma", "tensorflow", "mediapipe", "opencv-contrib-python", "av", "numpy")
+        },
+        "videos": [entries[one.id] for one in sources if one.id in entries],
+    }
+
+
+def _remove_strangers(out: Path, index: dict[str, Any]) -> None:
+    """Deletes shards that the index no longer names, such as those of removed videos."""
+    named = {entry["shard"] for entry in index["videos"]}
+    for path in (out / SHARDS).iterdir():
+        if path.name not in named:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

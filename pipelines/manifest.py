@@ -1,0 +1,162 @@
+"""Which videos there are, of whom, with which label."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.schema import RefusedError
+from pipelines.video import SUFFIXES
+
+REQUIRED = ("video", "subject", "label")
+OPTIONAL = ("group", "start", "end", "age_weeks")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One video with what is known of it.
+
+    `id` names its shard; `start`, `end` in seconds; `other` holds the manifest's further columns.
+    """
+
+    id: str
+    path: Path
+    subject: str
+    label: str
+    group: str
+    start: float = 0.0
+    end: float | None = None
+    age_weeks: float | None = None
+    other: dict[str, str] = field(default_factory=dict)
+
+
+def read_sources(source: Path) -> list[Source]:
+    """The videos of a data set.
+
+    Args:
+        source: a CSV manifest; a folder with `manifest.csv`; or a folder `<class>/<subject>/*.mp4`.
+
+    Raises:
+        RefusedError: nothing there, a missing column or label, a video that is listed twice, or one
+            subject with two labels; the row is named.
+    """
+    if source.is_file():
+        if source.suffix.lower() != ".csv":
+            raise RefusedError(
+                f"SOURCE must be a folder or a .csv manifest. Received: {str(source)!r}. "
+                "Put the video at CLASS/SUBJECT/ below a folder, or list it in a manifest"
+            )
+        found = _read_manifest(source)
+    elif source.is_dir():
+        manifest = source / "manifest.csv"
+        found = _read_manifest(manifest) if manifest.is_file() else _read_folders(source)
+    else:
+        raise RefusedError(f"SOURCE must be an existing folder or .csv manifest. Received: {str(source)!r}")
+    _refuse_conflicts(found)
+    return found
+
+
+def _read_folders(root: Path) -> list[Source]:
+    found = []
+    for path in sorted(root.glob("*/*/*")):
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
+            label, subject = path.parent.parent.name, path.parent.name
+            found.append(Source(_identifier(path.relative_to(root)), path, subject, label, group=subject))
+    if not found:
+        raise RefusedError(
+            f"SOURCE must hold videos at CLASS/SUBJECT/NAME.mp4. Received: {str(root)!r} with none "
+            f"({', '.join(sorted(SUFFIXES))} count)"
+        )
+    return found
+
+
+def _read_manifest(path: Path) -> list[Source]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = [column for column in reader.fieldnames or [] if column]
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RefusedError(f"a manifest must be a readable UTF-8 CSV file. Received: {error}") from error
+    missing = [column for column in REQUIRED if column not in columns]
+    if missing:
+        raise RefusedError(
+            f"{path.name} must have the columns {', '.join(REQUIRED)}. "
+            f"Received: {', '.join(columns) or 'none'}. Add {', '.join(missing)}"
+        )
+    if not rows:
+        raise RefusedError(f"{path.name} must list at least one video. Received: no rows")
+    return [_source(row, number, path) for number, row in enumerate(rows, start=2)]
+
+
+def _source(row: dict[str, str | None], number: int, manifest: Path) -> Source:
+    where = f"{manifest.name}, row {number}"
+    if None in row:
+        raise RefusedError(f"{where}: a row must have one value a column. Received: more values than columns")
+    values = {column: (value or "").strip() for column, value in row.items()}
+    for column in REQUIRED:
+        if not values[column]:
+            raise RefusedError(f"{where}: {column} must not be empty. Received: {dict(values)}")
+    path = (manifest.parent / values["video"]).resolve()
+    if not path.is_relative_to(manifest.parent.resolve()):
+        identifier = _identifier(Path(values["video"]).relative_to(Path(values["video"]).anchor))
+    else:
+        identifier = _identifier(Path(values["video"]))
+    start = _number(values, "start", where) or 0.0
+    end = _number(values, "end", where)
+    if end is not None and end <= start:
+        raise RefusedError(f"{where}: end must lie after start. Received: start={start:g}, end={end:g}")
+    if start or end is not None:
+        identifier += f"_{start:g}_{'' if end is None else format(end, 'g')}".replace(".", "p")
+    return Source(
+        id=identifier,
+        path=path,
+        subject=values["subject"],
+        label=values["label"],
+        group=values.get("group") or values["subject"],
+        start=start,
+        end=end,
+        age_weeks=_number(values, "age_weeks", where),
+        other={name: values[name] for name in values if name not in REQUIRED + OPTIONAL},
+    )
+
+
+def _number(values: dict[str, str], column: str, where: str) -> float | None:
+    text = values.get(column, "")
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or number < 0:
+        raise RefusedError(f"{where}: {column} must be a number of at least 0. Received: {text!r}")
+    return number
+
+
+def _identifier(path: Path) -> str:
+    """A name that is safe as a file's: letters, digits, dash, underscore."""
+    parts = [part for part in path.with_suffix("").parts if part not in ("..", ".")]
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", "__".join(parts))
+
+
+def _refuse_conflicts(sources: list[Source]) -> None:
+    labels: dict[str, Source] = {}
+    ids: dict[str, Source] = {}
+    for source in sources:
+        first = labels.setdefault(source.subject, source)
+        if first.label != source.label:
+            raise RefusedError(
+                f"a subject must have one label. Received: {source.subject!r} with {first.label!r} "
+                f"({first.path.name}) and {source.label!r} ({source.path.name}). Correct the label, or give "
+                "the two people names of their own"
+            )
+        twin = ids.setdefault(source.id, source)
+        if twin is not source:
+            raise RefusedError(
+                f"each video must be listed once. Received: {source.path} and {twin.path}, both known as "
+                f"{source.id!r}. Remove or rename one"
+            )

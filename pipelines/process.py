@@ -1,0 +1,226 @@
+"""Turns one video into clips, in one pass and bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipelines.alignment import Alignment, estimate_alignment, middle_square
+from pipelines.clips import Clip, ends_clip, is_wanted
+from pipelines.config import BuildConfig
+from pipelines.flow import ZERO_LEVEL, FlowEstimator, quantize_flow
+from pipelines.pose import Body, BodyFinder
+from pipelines.schema import JOINTS, RefusedError
+from pipelines.video import DecodeReport, SampledFrame, sample_frames
+
+
+@dataclass
+class ProcessReport:
+    """What happened to one video; filled while its clips are made."""
+
+    decode: DecodeReport = field(default_factory=DecodeReport)
+    frames_with_body: int = 0
+    clips: int = 0
+    clips_left_out: int = 0
+    alignment: Alignment | None = None
+
+    @property
+    def body_share(self) -> float:
+        """Share of sampled frames in which a body was found."""
+        return self.frames_with_body / self.decode.sampled if self.decode.sampled else 0.0
+
+
+@dataclass(frozen=True)
+class _Upright:
+    """A sampled frame after alignment; `flow` leads here from the frame before."""
+
+    seconds: float
+    rgb: np.ndarray
+    grey: np.ndarray
+    mask: np.ndarray
+    pose: np.ndarray
+    found: bool
+    flow: np.ndarray
+
+
+def video_clips(
+    path: Path,
+    config: BuildConfig,
+    finder: BodyFinder,
+    *,
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
+    report: ProcessReport | None = None,
+) -> Iterator[Clip]:
+    """The clips of a video, in order of time.
+
+    Memory holds the frames of `config.alignment.seconds`, on which the transform is estimated, and one
+    clip: it does not grow with the video.
+
+    Raises:
+        RefusedError: not a video, too short for a clip, too few frames a second, no body in it, or no clip
+            with enough of it.
+    """
+    report = ProcessReport() if report is None else report
+    spec = config.clip
+    finder.restart()
+    frames = sample_frames(
+        path,
+        spec.fps,
+        long_side_px=config.long_side_px,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
+        wanted=lambda index: is_wanted(index, spec),
+        report=report.decode,
+    )
+    upright = _set_upright(_find_bodies(frames, finder, report), config, report)
+    window: deque[_Upright] = deque(maxlen=spec.num_frames)
+    last_index = -1
+    for index, frame in upright:
+        if index != last_index + 1:
+            window.clear()
+        last_index = index
+        window.append(frame)
+        if ends_clip(index, spec) and len(window) == spec.num_frames:
+            clip = _clip(window, spec.fps)
+            if clip.quality >= config.quality.min_body_share:
+                report.clips += 1
+                yield clip
+            else:
+                report.clips_left_out += 1
+    _refuse_fruitless(path, config, report)
+
+
+def _refuse_fruitless(path: Path, config: BuildConfig, report: ProcessReport) -> None:
+    """Says why a video gave no clip, if it gave none."""
+    decode, spec = report.decode, config.clip
+    # Half the frames being repeats of a neighbour means that there is no movement to see at this rate.
+    if decode.repeated > decode.sampled / 2:
+        raise RefusedError(
+            f"a video must have at least {spec.fps:g} frames a second. "
+            f"Received: {path.name} with {decode.fps:.2f}. Lower clip.fps or film at a higher rate"
+        )
+    if report.clips:
+        return
+    if report.clips_left_out == 0:
+        damaged = f" (damaged: {decode.damaged})" if decode.damaged else ""
+        raise RefusedError(
+            f"a video must last at least one clip of {spec.clip_seconds:g} s. "
+            f"Received: {path.name} with {decode.seconds:.1f} s{damaged}. Film longer or shorten "
+            "clip.clip_seconds"
+        )
+    raise RefusedError(
+        f"a clip must show the body in at least {config.quality.min_body_share:.0%} of its frames. Received: "
+        f"{path.name} with {report.body_share:.0%} over the video and no such clip. Film the whole body from "
+        "above, or lower quality.min_body_share"
+    )
+
+
+def _find_bodies(
+    frames: Iterator[SampledFrame], finder: BodyFinder, report: ProcessReport
+) -> Iterator[tuple[SampledFrame, Body | None]]:
+    for frame in frames:
+        body = finder.find(frame.pixels)
+        report.frames_with_body += body is not None
+        yield frame, body
+
+
+def _set_upright(
+    frames: Iterator[tuple[SampledFrame, Body | None]], config: BuildConfig, report: ProcessReport
+) -> Iterator[tuple[int, _Upright]]:
+    """Aligned frames; the first ones wait until the transform is known."""
+    waiting: list[tuple[SampledFrame, Body | None]] = []
+    flows = FlowEstimator(config.flow.method)
+    before: tuple[int, _Upright] | None = None
+
+    def align(frame: SampledFrame, body: Body | None, alignment: Alignment) -> tuple[int, _Upright]:
+        nonlocal before
+        consecutive = before is not None and before[0] == frame.index - 1
+        previous = before[1] if consecutive and before is not None else None
+        before = frame.index, _align(frame, body, alignment, previous, flows, config)
+        return before
+
+    for frame, body in frames:
+        if report.alignment is None:
+            waiting.append((frame, body))
+            if frame.seconds < waiting[0][0].seconds + config.alignment.seconds:
+                continue
+            if not any(early_body for _, early_body in waiting):
+                # Nobody yet: these frames can make no clip, so they need not wait for the transform.
+                report.clips_left_out += sum(ends_clip(early.index, config.clip) for early, _ in waiting)
+                waiting = []
+                continue
+            report.alignment = _alignment(waiting, config)
+            for early_frame, early_body in waiting:
+                yield align(early_frame, early_body, report.alignment)
+            waiting = []
+        else:
+            yield align(frame, body, report.alignment)
+    if waiting:
+        if report.frames_with_body == 0:
+            raise RefusedError(
+                f"a video must show a person. Received: {len(waiting)} sampled frames, none of them with a "
+                "body. Film the whole body from above in good light"
+            )
+        report.alignment = _alignment(waiting, config)
+        for early_frame, early_body in waiting:
+            yield align(early_frame, early_body, report.alignment)
+
+
+def _alignment(sampled: list[tuple[SampledFrame, Body | None]], config: BuildConfig) -> Alignment:
+    spec = config.clip
+    if not config.align_body:
+        height, width = sampled[0][0].pixels.shape[:2]
+        return middle_square(height, width, spec.size)
+    step = max(1, round(config.alignment.every_seconds * spec.fps))
+    # Frames without a body leave holes in the series, so sample what was found.
+    poses = [body.joints for _, body in sampled if body is not None][::step]
+    joints = np.stack(poses) if poses else np.zeros((0, len(JOINTS), 3), np.float32)
+    return estimate_alignment(joints, spec.size, config.alignment.side_in_torsos)
+
+
+def _align(
+    frame: SampledFrame,
+    body: Body | None,
+    alignment: Alignment,
+    previous: _Upright | None,
+    flows: FlowEstimator,
+    config: BuildConfig,
+) -> _Upright:
+    size = config.clip.size
+    whole = alignment.warp(frame.pixels)
+    # Flow is computed before the cut: the edge of a mask trembles, the picture beneath it does not.
+    grey = cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY)
+    if body is None:
+        mask = np.zeros((size, size), np.uint8)
+        pose = np.zeros((len(JOINTS), 3), np.float32)
+    else:
+        mask = alignment.warp(body.mask.astype(np.uint8) * 255)
+        pose = alignment.points(body.joints)
+    rgb = cv2.multiply(whole, cv2.merge([mask] * 3), scale=1 / 255) if config.mask_body else whole
+    if previous is None:
+        flow = np.full((size, size, 2), ZERO_LEVEL, np.uint8)
+    else:
+        flow = quantize_flow(flows.between(previous.grey, grey), config.clip.max_flow_px)
+        if config.flow.masked and config.mask_body:
+            # Flow belongs to the pixels of the frame it starts from.
+            flow[previous.mask < 128] = ZERO_LEVEL
+    return _Upright(frame.seconds, rgb, grey, mask, pose, body is not None, flow)
+
+
+def _clip(window: deque[_Upright], fps: float) -> Clip:
+    frames = list(window)
+    return Clip(
+        start_seconds=frames[0].seconds,
+        fps=fps,
+        rgb=np.stack([frame.rgb for frame in frames]),
+        flow=np.stack([frame.flow for frame in frames[1:]]),
+        pose=np.stack([frame.pose for frame in frames]),
+        mask_area=np.array([frame.mask.mean() / 255 for frame in frames], np.float32),
+        quality=float(np.mean([frame.found for frame in frames])),
+    )

@@ -1,0 +1,115 @@
+"""One generated recording, frame by frame, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.schema import JOINTS
+from pipelines.synthetic.body import Body, sample_body
+from pipelines.synthetic.camera import Camera, sample_camera
+from pipelines.synthetic.kinematics import Skeleton, pose_skeleton
+from pipelines.synthetic.motion import sample_angles, sample_temper
+from pipelines.synthetic.render import BodyRenderer
+from pipelines.synthetic.scene import Scene, sample_scene
+from pipelines.synthetic.settings import SyntheticSettings
+from pipelines.synthetic.texture import Image
+from pipelines.synthetic.visibility import visible_joints
+
+_NOISE_MARGIN = 64
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A subject's recording, drawn by chance and not yet rendered.
+
+    Attributes:
+        subject: id, such as infant_001.
+        label: class.
+        age_weeks: age after term.
+        family: background family.
+        angles: (T, angles) float64, radians, in the order of motion.ANGLES.
+        joints: (T, 33, 3) float32 in the order of schema.JOINTS: x, y in pixels of the frame (the centre of
+            the first pixel is 0, 0), visibility 0 or 1 (1: in the frame and not behind another body part).
+        roll_degrees: body's direction in the frame, clockwise from head up.
+    """
+
+    subject: str
+    label: str
+    age_weeks: int
+    angles: NDArray[np.float64] = field(repr=False)
+    skeleton: Skeleton = field(repr=False)
+    joints: NDArray[np.float32] = field(repr=False)
+    body: Body = field(repr=False)
+    camera: Camera = field(repr=False)
+    scene: Scene = field(repr=False)
+    settings: SyntheticSettings = field(repr=False)
+    noise_seed: np.random.SeedSequence = field(repr=False)
+
+    @property
+    def roll_degrees(self) -> float:
+        """Body's direction in the frame, clockwise from head up."""
+        return self.camera.roll_degrees
+
+    @property
+    def family(self) -> str:
+        """Background family."""
+        return self.scene.family
+
+    def frames(self) -> Iterator[tuple[Image, Image]]:
+        """Each frame (H, W, 3) uint8 BGR without sensor noise, and its body mask (H, W) uint8, 0 or 255."""
+        size = (self.settings.width, self.settings.height)
+        renderer = BodyRenderer(self.body, self.skeleton, self.camera, self.scene.light)
+        for index in range(len(self.angles)):
+            picture = self.scene.frame(index, self.camera, size)
+            mask = np.zeros((size[1], size[0]), np.uint8)
+            renderer.draw(index, picture, mask)
+            yield picture, cv2.threshold(mask, 127, 255, cv2.THRESH_BINARY)[1]
+
+
+def sample_recording(index: int, settings: SyntheticSettings, *, seconds: float, seed: int) -> Recording:
+    """Recording of one subject: subject `index` is the same whatever the number of subjects.
+
+    Body, movement and place come from streams of their own: another background or light leaves the
+    subject and its movement as they were.
+    """
+    root = np.random.SeedSequence(seed, spawn_key=(index,))
+    body_seed, motion_seed, camera_seed, scene_seed, noise_seed = root.spawn(5)
+    label = settings.classes[index % len(settings.classes)]
+    num_frames = max(1, round(seconds * settings.fps))
+    body_rng = np.random.default_rng(body_seed)
+    body = sample_body(body_rng)
+    age_weeks = int(body_rng.integers(10, 17))
+    motion_rng = np.random.default_rng(motion_seed)
+    angles = sample_angles(motion_rng, label, sample_temper(motion_rng), num_frames, settings.fps)
+    skeleton = pose_skeleton(angles, body.size)
+    camera = sample_camera(np.random.default_rng(camera_seed), settings, num_frames)
+    scene = sample_scene(np.random.default_rng(scene_seed), settings, label, camera)
+    joints = _project_joints(skeleton, body, camera, settings)
+    return Recording(
+        f"infant_{index + 1:03d}",
+        label,
+        age_weeks,
+        angles,
+        skeleton,
+        joints,
+        body,
+        camera,
+        scene,
+        settings,
+        noise_seed,
+    )
+
+
+def _project_joints(
+    skeleton: Skeleton, body: Body, camera: Camera, settings: SyntheticSettings
+) -> NDArray[np.float32]:
+    points = np.stack([skeleton.points[name] for name in JOINTS], axis=1)
+    xy, _ = camera.project(points)
+    inside = np.all((xy >= 0) & (xy <= [settings.width - 1, settings.height - 1]), axis=-1)
+    seen = inside & visible_joints(skeleton, body)
+    return np.concatenate([xy, seen[..., None]], axis=-1).astype(np.float32)

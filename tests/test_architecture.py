@@ -1,0 +1,77 @@
+"""The floors of the house: who may import whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BASE = {"numpy", "pydantic", "yaml", "pipelines.schema", "pipelines.config", "pipelines.optional"}
+FLOOR_0 = {"schema", "config", "optional"}
+FLOOR_1 = {"manifest", "video", "pose", "pose_model", "alignment", "flow", "clips", "splits", "synthetic"}
+FLOOR_2 = {"records", "transforms", "dataset", "build", "process"}
+FLOOR_3 = {"config", "metrics", "aggregation"}
+FLOOR_4 = {"models"}
+ALLOWED_ON_FLOOR_1 = BASE | {"cv2", "av", "mediapipe", "flatbuffers", "platformdirs", "sklearn"}
+NO_TENSORFLOW = {"pipelines/process.py", "tfgma/inference.py", "tfgma/bundle.py", "tfgma/pictures.py"}
+# manifest asks video which endings count as videos.
+SIBLINGS = {("manifest", "video")}
+
+FILES = sorted([*ROOT.glob("pipelines/**/*.py"), *ROOT.glob("tfgma/**/*.py")])
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, other than the standard library's."""
+    import sys
+
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return {name for name in found if name.partition(".")[0] not in sys.stdlib_module_names}
+
+
+def room(path: Path) -> tuple[str, str]:
+    """Package and room of a file: ("pipelines", "video")."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0], parts[1]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_stay_on_their_floor(path: Path) -> None:
+    package, name = room(path)
+    used = imports(path)
+    if package == "pipelines":
+        assert not {one for one in used if one.startswith("tfgma")}
+        if name in FLOOR_0:
+            assert {one for one in used if not one.startswith("pipelines")} <= BASE | {"yaml"}
+            assert {one for one in used if one.startswith("pipelines")} <= BASE
+        elif name in FLOOR_1:
+            own = {one for one in used if one.startswith(f"pipelines.{name}")}
+            allowed = {f"pipelines.{other}" for user, other in SIBLINGS if user == name}
+            outside = {one for one in used - own - allowed if one not in BASE}
+            assert {one.partition(".")[0] for one in outside} <= ALLOWED_ON_FLOOR_1
+        else:
+            assert name in FLOOR_2 or name == "__init__", f"{name} has no floor"
+    elif name in FLOOR_3:
+        assert used <= BASE | {"keras", "tfgma.aggregation"}
+    elif name in FLOOR_4:
+        foreign = {one for one in used if not one.startswith(("keras", "tfgma.models"))}
+        assert foreign <= BASE
+    elif name != "cli":
+        assert not {one for one in used if one.startswith(("tfgma.cli", "click"))}
+
+
+@pytest.mark.parametrize("file", sorted(NO_TENSORFLOW))
+def test_rooms_of_the_runtime_do_not_import_tensorflow(file: str) -> None:
+    assert not {one for one in imports(ROOT / file) if one.startswith(("tensorflow", "keras", "pipelines.records"))}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_opens_with_one_sentence(path: Path) -> None:
+    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert doc
+    first = doc.split("\n\n")[0]
+    assert first.rstrip().endswith((".", ")."))

@@ -1,0 +1,96 @@
+"""An export's folder: what is in it and how it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipelines.config import BuildConfig, Settings, explain_invalid
+from pipelines.schema import RefusedError
+
+BUNDLE_FILE = "bundle.json"
+BUNDLE_VERSION = 1
+VARIANTS = ("float32", "float16", "dynamic", "int8")
+OUTPUT = "probabilities"
+
+
+class InputDescription(Settings):
+    """A named input: axes after the batch, which is 1."""
+
+    shape: tuple[int, ...]
+    meaning: str
+
+
+class BundleDescription(Settings):
+    """The content of bundle.json."""
+
+    bundle_version: int
+    classes: tuple[str, ...]
+    num_flows: int
+    build: BuildConfig
+    inputs: dict[str, InputDescription]
+    output: str
+    files: dict[str, str]
+    agreement: dict[str, dict[str, float]]
+    metrics: dict[str, Any]
+    run: dict[str, Any]
+    notice: str
+
+
+def model_file(variant: str) -> str:
+    """The TFLite file's name.
+
+    Raises:
+        RefusedError: an unknown variant.
+    """
+    if variant not in VARIANTS:
+        raise RefusedError(f'variant must be one of {", ".join(VARIANTS)}. Received: "{variant}"')
+    return f"model_{variant}.tflite"
+
+
+def read_bundle(bundle: Path) -> BundleDescription:
+    """What bundle.json says.
+
+    Raises:
+        RefusedError: no bundle there, or one of another version.
+    """
+    try:
+        content = json.loads((bundle / BUNDLE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RefusedError(
+            f"--model must be a folder that tfgma export wrote. Received: {str(bundle)!r} ({error})"
+        ) from error
+    version = content.get("bundle_version") if isinstance(content, dict) else None
+    if version != BUNDLE_VERSION:
+        raise RefusedError(
+            f"a bundle must have version {BUNDLE_VERSION}. Received: {version} in {str(bundle)!r}. "
+            "Export it again"
+        )
+    try:
+        return BundleDescription.model_validate(content)
+    except ValidationError as error:
+        raise RefusedError(explain_invalid(error, BUNDLE_FILE)) from error
+
+
+def checked_model(bundle: Path, description: BundleDescription, variant: str) -> bytes:
+    """The TFLite file's bytes.
+
+    Raises:
+        RefusedError: the file is missing or is not the one that was exported.
+    """
+    name = model_file(variant)
+    try:
+        content = (bundle / name).read_bytes()
+    except OSError as error:
+        raise RefusedError(f"the bundle must hold {name}. Received: {error}. Export it again") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != description.files.get(name):
+        raise RefusedError(
+            f"{name} must be the exported file, SHA-256 {description.files.get(name)}. Received: {digest}. "
+            "Copy the bundle again"
+        )
+    return content

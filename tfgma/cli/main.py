@@ -1,0 +1,62 @@
+"""Entry point of the `tfgma` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+
+import click
+
+from pipelines.schema import RefusedError
+from tfgma.cli.console import silence_native_logs
+from tfgma.cli.data import build_tfrecords, inspect, synthesize
+from tfgma.cli.study import demo, evaluate, export, predict, train
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("tfgma"), prog_name="tfgma")
+@click.option("--debug", is_flag=True, help="Show tracebacks and the logs of native libraries.")
+def cli(debug: bool) -> None:
+    """Movement assessment from videos of lying infants. Research use only.
+
+    \b
+    Example:
+      tfgma demo --out build/demo
+    """
+
+
+for command in (synthesize, build_tfrecords, inspect, train, evaluate, export, predict, demo):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Runs the command line: exit 0 done, 1 refused or failed with one sentence, 2 wrong usage."""
+    debug = "--debug" in sys.argv
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if not debug:
+        silence_native_logs()
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _end("stopped on request; nothing half-written is left", 1)
+    except click.ClickException as error:
+        error.show()
+        _end("", error.exit_code)
+    except RefusedError as error:
+        if debug:
+            raise
+        _end(f"tfgma: {error}", 1)
+    except Exception as error:
+        if debug:
+            raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        _end(f"tfgma: failed unexpectedly: {type(error).__name__}: {reason[0]}. Repeat with tfgma --debug", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(message: str, code: int) -> None:
+    if message:
+        print(message, file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,92 @@
+"""Residual networks with the padding and ordering of torchvision's (He et al., CVPR 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from pipelines.schema import RefusedError
+
+EPSILON = 1e-5
+MOMENTUM = 0.9
+
+# name -> (block, repeats of it in each stage)
+VARIANTS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "resnet10": ("basic", (1, 1, 1, 1)),
+    "resnet18": ("basic", (2, 2, 2, 2)),
+    "resnet34": ("basic", (3, 4, 6, 3)),
+    "resnet50": ("bottleneck", (3, 4, 6, 3)),
+    "resnet101": ("bottleneck", (3, 4, 23, 3)),
+    "resnet152": ("bottleneck", (3, 8, 36, 3)),
+}
+
+
+def resnet(
+    variant: str, input_shape: Sequence[int], *, width: int = 64, name: str | None = None
+) -> keras.Model:
+    """A residual network without its head.
+
+    Args:
+        variant: a key of VARIANTS.
+        input_shape: (H, W, C), any number of channels.
+        width: channels of the first stage; 64 in the published networks.
+        name: prefix of all layers' names.
+
+    Returns:
+        (B, H, W, C) float32 -> (B, H/32, W/32, features) float32; features is 8 * width for basic blocks and
+        32 * width for bottlenecks.
+
+    Raises:
+        RefusedError: an unknown variant.
+    """
+    if variant not in VARIANTS:
+        raise RefusedError(f'variant must be one of {", ".join(VARIANTS)}. Received: "{variant}"')
+    block, repeats = VARIANTS[variant]
+    name = name or variant
+    inputs = keras.Input(tuple(input_shape))
+    x = _conv(inputs, width, 7, 2, f"{name}_conv1")
+    x = layers.ReLU(name=f"{name}_relu")(_norm(x, f"{name}_bn1"))
+    # After a ReLU zero padding equals the minus infinity padding of a pooling layer.
+    x = layers.ZeroPadding2D(1, name=f"{name}_pool_pad")(x)
+    x = layers.MaxPooling2D(3, 2, name=f"{name}_pool")(x)
+    for stage, count in enumerate(repeats):
+        for number in range(count):
+            stride = 2 if number == 0 and stage > 0 else 1
+            build = _basic if block == "basic" else _bottleneck
+            x = build(x, width * 2**stage, stride, f"{name}_layer{stage + 1}_{number}")
+    return keras.Model(inputs, x, name=name)
+
+
+def _conv(x: keras.KerasTensor, filters: int, size: int, stride: int, name: str) -> keras.KerasTensor:
+    """A convolution without bias, padded by size // 2 on every side."""
+    if size > 1:
+        # "same" padding with a stride is one-sided; torchvision pads both sides.
+        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+    return layers.Conv2D(filters, size, stride, use_bias=False, kernel_initializer="he_normal", name=name)(x)
+
+
+def _norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    return layers.BatchNormalization(epsilon=EPSILON, momentum=MOMENTUM, name=name)(x)
+
+
+def _shortcut(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
+    if stride == 1 and x.shape[-1] == filters:
+        return x
+    return _norm(_conv(x, filters, 1, stride, f"{name}_downsample_conv"), f"{name}_downsample_bn")
+
+
+def _basic(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
+    y = layers.ReLU(name=f"{name}_relu1")(_norm(_conv(x, filters, 3, stride, f"{name}_conv1"), f"{name}_bn1"))
+    y = _norm(_conv(y, filters, 3, 1, f"{name}_conv2"), f"{name}_bn2")
+    y = layers.Add(name=f"{name}_add")([y, _shortcut(x, filters, stride, name)])
+    return layers.ReLU(name=f"{name}_relu2")(y)
+
+
+def _bottleneck(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
+    y = layers.ReLU(name=f"{name}_relu1")(_norm(_conv(x, filters, 1, 1, f"{name}_conv1"), f"{name}_bn1"))
+    y = layers.ReLU(name=f"{name}_relu2")(_norm(_conv(y, filters, 3, stride, f"{name}_conv2"), f"{name}_bn2"))
+    y = _norm(_conv(y, 4 * filters, 1, 1, f"{name}_conv3"), f"{name}_bn3")
+    y = layers.Add(name=f"{name}_add")([y, _shortcut(x, 4 * filters, stride, name)])
+    return layers.ReLU(name=f"{name}_relu3")(y)

@@ -1,0 +1,108 @@
+"""Pictures of clips and of results, as arrays."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from pipelines.clips import Clip
+from pipelines.flow import dequantize_flow
+from pipelines.optional import load
+
+JOINT_COLOR = (60, 230, 90)
+
+
+def flow_colors(flow: np.ndarray, full_px: float) -> np.ndarray:
+    """(H, W, 2) float pixels -> (H, W, 3) uint8 RGB: direction as hue, speed as strength.
+
+    `full_px`: the speed that is shown in full strength.
+    """
+    speed, angle = cv2.cartToPolar(
+        np.ascontiguousarray(flow[..., 0], np.float32), np.ascontiguousarray(flow[..., 1], np.float32)
+    )
+    hue = np.rint(angle * (90 / math.pi)) % 180
+    strength = np.clip(speed / full_px, 0, 1) * 255
+    hsv = np.dstack([hue, np.full_like(hue, 255), strength]).astype(np.uint8)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+def clip_strip(clip: Clip, max_flow_px: float, *, columns: int = 5) -> np.ndarray:
+    """(3 * S, columns * S, 3) uint8 RGB: frames, the same with joints, and the flow that leads on."""
+    steps = np.linspace(0, len(clip.flow) - 1, columns).round().astype(int)
+    # Show this clip's own speeds: full strength for its fastest hundredth.
+    flows = [dequantize_flow(clip.flow[step], max_flow_px) for step in steps]
+    full = max(1.0, float(np.percentile(np.hypot(*np.moveaxis(np.stack(flows), -1, 0)), 99)))
+    frames = [np.ascontiguousarray(clip.rgb[step]) for step in steps]
+    skeletons = [draw_joints(frame, clip.pose[step]) for frame, step in zip(frames, steps, strict=True)]
+    colors = [flow_colors(flow, full) for flow in flows]
+    return np.vstack([np.hstack(row) for row in (frames, skeletons, colors)])
+
+
+def draw_joints(frame: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """A copy of `frame` (S, S, 3) uint8 with the joints of `pose` (33, 3) that score at least 0.5."""
+    out = frame.copy()
+    radius = max(1, frame.shape[0] // 90)
+    for x, y, score in pose:
+        if score >= 0.5:
+            cv2.circle(out, (int(x), int(y)), radius, JOINT_COLOR, -1, cv2.LINE_AA)
+    return out
+
+
+def with_caption(picture: np.ndarray, text: str) -> np.ndarray:
+    """`picture` (H, W, 3) uint8 beneath a line of text."""
+    bar = np.full((22, picture.shape[1], 3), 32, np.uint8)
+    cv2.putText(bar, text, (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (235, 235, 235), 1, cv2.LINE_AA)
+    return np.vstack([bar, picture])
+
+
+def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Pictures of one shape in rows of `columns`, the last row filled with grey."""
+    blank = np.full_like(pictures[0], 32)
+    filled = list(pictures) + [blank] * (-len(pictures) % columns)
+    rows = [np.hstack(filled[i : i + columns]) for i in range(0, len(filled), columns)]
+    return np.vstack(rows)
+
+
+def confusion_picture(matrix: np.ndarray, classes: Sequence[str], title: str) -> np.ndarray:
+    """(C, C) counts, rows are the true classes -> (H, W, 3) uint8 RGB."""
+    figure = load("matplotlib.figure", "train").Figure(figsize=(3.6, 3.4), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(matrix, cmap="Blues", vmin=0)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(title)
+    for (row, column), count in np.ndenumerate(matrix):
+        dark = count > np.max(matrix) / 2
+        axes.text(column, row, f"{count:g}", ha="center", va="center", color="white" if dark else "black")
+    return figure_pixels(figure)
+
+
+def curves_picture(history: Mapping[str, Sequence[float]], title: str) -> np.ndarray:
+    """Series by name over epochs -> (H, W, 3) uint8 RGB."""
+    figure = load("matplotlib.figure", "train").Figure(figsize=(5, 3.4), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    for name, values in history.items():
+        axes.plot(range(1, len(values) + 1), values, label=name)
+    axes.set_xlabel("epoch")
+    axes.set_title(title)
+    axes.legend()
+    return figure_pixels(figure)
+
+
+def figure_pixels(figure: object) -> np.ndarray:
+    """A matplotlib figure -> (H, W, 3) uint8 RGB."""
+    load("matplotlib.backends.backend_agg", "train").FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")  # type: ignore[attr-defined]
+    return cv2.imdecode(np.frombuffer(buffer.getvalue(), np.uint8), cv2.IMREAD_COLOR_RGB)
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 RGB -> PNG."""
+    return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()

@@ -1,0 +1,148 @@
+"""A training's folder: what is in it and how it is read and written."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.config import parse_settings
+from pipelines.schema import RefusedError
+from tfgma.config import StudyConfig
+
+RUN_FILE = "run.json"
+PREDICTIONS = "predictions.csv"
+MODEL_FILE = "model.keras"
+METRICS_FILE = "metrics.json"
+REPORT_FILE = "report.html"
+RUN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network answered for clips; N rows.
+
+    `probabilities`: (N, C) float64. `labels`: (N,) int, index into `classes`. `sides`: train, val or test.
+    """
+
+    classes: tuple[str, ...]
+    folds: np.ndarray
+    sides: np.ndarray
+    videos: np.ndarray
+    subjects: np.ndarray
+    start_seconds: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> Predictions:
+        """The rows for which `chosen` (N,) bool is true."""
+        arrays = {name: value[chosen] for name, value in vars(self).items() if name != "classes"}
+        return Predictions(classes=self.classes, **arrays)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON under a temporary name, then renames."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """The content of run.json.
+
+    Raises:
+        RefusedError: no run there, or one of another version.
+    """
+    try:
+        content = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RefusedError(
+            f"RUN must be a folder that tfgma train wrote. Received: {str(run)!r} ({error})"
+        ) from error
+    if content.get("run_version") != RUN_VERSION:
+        raise RefusedError(
+            f"a run must have version {RUN_VERSION}. Received: {content.get('run_version')} in {str(run)!r}"
+        )
+    return content
+
+
+def study_of(run: dict[str, Any]) -> StudyConfig:
+    """The settings that a run was trained with."""
+    return parse_settings(run["config"], StudyConfig, RUN_FILE)
+
+
+def fold_folder(run: Path, fold: int) -> Path:
+    """Where fold `fold` keeps its model, logs and predictions."""
+    return run / f"fold_{fold}"
+
+
+def environment() -> dict[str, Any]:
+    """Versions and the state of the source tree, for the record."""
+    packages = ("tfgma", "tensorflow", "keras", "numpy", "scikit-learn")
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "git": git.stdout.strip() or None,
+    }
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Writes predictions.csv: fold, split, video, subject, start_seconds, label, then p_<class>..."""
+    header = ["fold", "split", "video", "subject", "start_seconds", "label"]
+    header += [f"p_{name}" for name in predictions.classes]
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for i in range(len(predictions.labels)):
+            row = [predictions.folds[i], predictions.sides[i], predictions.videos[i], predictions.subjects[i]]
+            row += [f"{predictions.start_seconds[i]:.3f}", predictions.classes[predictions.labels[i]]]
+            writer.writerow(row + [f"{p:.8f}" for p in predictions.probabilities[i]])
+    os.replace(temporary, path)
+
+
+def read_predictions(paths: Sequence[Path]) -> Predictions:
+    """The rows of several predictions.csv, one after the other.
+
+    Raises:
+        RefusedError: a file is missing, or has no rows.
+    """
+    rows: list[dict[str, str]] = []
+    for path in paths:
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows += list(csv.DictReader(file))
+        except OSError as error:
+            raise RefusedError(
+                f"a run must have {PREDICTIONS} for each fold. Received: {error}. Train the fold again"
+            ) from error
+    if not rows:
+        raise RefusedError(f"{PREDICTIONS} must have rows. Received: none in {[str(path) for path in paths]}")
+    classes = tuple(name.removeprefix("p_") for name in rows[0] if name.startswith("p_"))
+    index = {name: number for number, name in enumerate(classes)}
+    return Predictions(
+        classes=classes,
+        folds=np.array([int(row["fold"]) for row in rows]),
+        sides=np.array([row["split"] for row in rows]),
+        videos=np.array([row["video"] for row in rows]),
+        subjects=np.array([row["subject"] for row in rows]),
+        start_seconds=np.array([float(row["start_seconds"]) for row in rows]),
+        labels=np.array([index[row["label"]] for row in rows]),
+        probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows]),
+    )

@@ -1,0 +1,328 @@
+"""Trains one network a fold and lets it answer for the subjects it was not trained on."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines.build import INDEX, file_digest, read_index
+from pipelines.clips import Clip
+from pipelines.dataset import Augmentation, clip_dataset, shard_paths
+from pipelines.records import read_shard
+from pipelines.schema import ClipSpec, Feature, RefusedError
+from pipelines.splits import Fold, split_folds
+from pipelines.transforms import GeometryRange
+from tfgma.config import AugmentSettings, StudyConfig, TrainSettings
+from tfgma.models.families import FAMILIES
+from tfgma.pictures import clip_strip, confusion_picture
+from tfgma.runs import (
+    MODEL_FILE,
+    PREDICTIONS,
+    RUN_FILE,
+    RUN_VERSION,
+    Predictions,
+    environment,
+    fold_folder,
+    write_json,
+    write_predictions,
+)
+
+Progress = Callable[[int, int, str], None]
+"""Called with epochs done, epochs in all, and a line of figures."""
+
+HISTORY = "history.csv"
+EVALUATION_BATCH = 32
+
+
+def train(
+    config: StudyConfig,
+    dataset: Path,
+    out: Path,
+    *,
+    folds: Sequence[int] | None = None,
+    progress: Progress = lambda done, total, text: None,
+) -> dict[str, Any]:
+    """Trains the chosen folds (default: all) into the run folder `out`; returns the content of run.json.
+
+    Raises:
+        RefusedError: no data set there, one of another ClipSpec than the config's, too few subjects, an
+            unknown fold, or `out` is not empty.
+    """
+    index = read_index(dataset)
+    spec = ClipSpec.model_validate(index["clip"])
+    if spec != config.build.clip:
+        raise RefusedError(
+            f"the data set must be built with the config's clip settings, {config.build.clip.model_dump()}. "
+            f"Received: {spec.model_dump()}. Build it again with this config"
+        )
+    if config.model.num_flows is not None and config.model.num_flows > spec.num_flows:
+        raise RefusedError(
+            f"model.num_flows must be at most the {spec.num_flows} flows of a stored clip. "
+            f"Received: {config.model.num_flows}"
+        )
+    splits = _split(index, config)
+    chosen = list(range(len(splits))) if folds is None else list(folds)
+    for fold in chosen:
+        if not 0 <= fold < len(splits):
+            raise RefusedError(
+                f"--fold must lie between 0 and {len(splits) - 1}, or be all. Received: {fold}"
+            )
+    _make_empty(out)
+    run = {
+        "run_version": RUN_VERSION,
+        "config": config.model_dump(),
+        "dataset": str(dataset.resolve()),
+        "dataset_sha256": file_digest(dataset / INDEX),
+        "classes": index["classes"],
+        "folds": [vars(split) for split in splits],
+        "trained_folds": chosen,
+        "environment": environment(),
+    }
+    write_json(out / RUN_FILE, run)
+    for fold in chosen:
+        train_fold(config, dataset, index, splits[fold], fold, fold_folder(out, fold), progress)
+    return run
+
+
+def _split(index: dict[str, Any], config: StudyConfig) -> list[Fold]:
+    used = {entry["subject"]: entry for entry in index["videos"] if entry["shard"]}
+    return split_folds(
+        list(used),
+        [entry["label"] for entry in used.values()],
+        [entry["group"] for entry in used.values()],
+        folds=config.split.folds,
+        val_share=config.split.val_share,
+        seed=config.split.seed,
+    )
+
+
+def _make_empty(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise RefusedError(
+                f"--out must be a new or empty folder. Received: {str(out)!r}, which holds files"
+            )
+        (out / ".writable").touch()
+        (out / ".writable").unlink()
+    except OSError as error:
+        raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
+
+
+def build_network(config: StudyConfig, num_classes: int) -> keras.Model:
+    """The study's network, untrained."""
+    spec = config.build.clip
+    length = config.model.num_flows or spec.num_flows
+    return FAMILIES[config.model.family](
+        (spec.size, spec.size, 3),
+        (spec.size, spec.size, 2 * length),
+        num_classes,
+        **config.model.builder_options(),
+    )
+
+
+def augmentation_of(settings: AugmentSettings) -> Augmentation:
+    """The settings as the data side takes them."""
+    return Augmentation(
+        flip=settings.flip,
+        geometry=GeometryRange(settings.shift, settings.scale, settings.rotation_degrees),
+        photometry=settings.photometry,
+        temporal_jitter=settings.temporal_jitter,
+    )
+
+
+def make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """AdamW (amsgrad) whose rate warms up, then falls along a cosine to zero."""
+    warmup = min(settings.warmup_epochs, settings.epochs - 1) * steps_per_epoch
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=settings.learning_rate / 10 if warmup else settings.learning_rate,
+        decay_steps=settings.epochs * steps_per_epoch - warmup,
+        warmup_target=settings.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    return keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay, amsgrad=True)
+
+
+def train_fold(
+    config: StudyConfig,
+    dataset: Path,
+    index: dict[str, Any],
+    split: Fold,
+    fold: int,
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Trains on the fold's train side, keeps the epoch of least validation loss, answers for val and test."""
+    settings = config.train
+    spec, classes = config.build.clip, index["classes"]
+    out.mkdir()
+    keras.utils.set_random_seed(settings.seed + fold)
+    network = build_network(config, len(classes))
+    loader: dict[str, Any] = {
+        "spec": spec,
+        "inputs": [tensor.name for tensor in network.inputs],
+        "num_flows": config.model.num_flows,
+    }
+    train_shards = shard_paths(dataset, index, split.train)
+    clips_in = {entry["shard"]: entry["clips"] for entry in index["videos"]}
+    steps = -(-sum(clips_in[path.name] for path in train_shards) // settings.batch_size)
+    training = clip_dataset(
+        train_shards,
+        batch_size=settings.batch_size,
+        augmentation=augmentation_of(config.augment),
+        shuffle=True,
+        seed=settings.seed + fold,
+        cache=settings.cache,
+        **loader,
+    )
+    val_shards = shard_paths(dataset, index, split.val)
+    validation = clip_dataset(val_shards, batch_size=EVALUATION_BATCH, cache=settings.cache, **loader)
+
+    def for_fit(inputs: dict[str, Any], meta: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return inputs, {"logits": tf.one_hot(meta[Feature.LABEL], len(classes))}
+
+    network.compile(
+        optimizer=make_optimizer(settings, steps),
+        loss={
+            "logits": keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=settings.label_smoothing
+            )
+        },
+        metrics={"logits": [keras.metrics.CategoricalAccuracy(name="accuracy")]},
+    )
+    best = out / MODEL_FILE
+    logs = out / "logs"
+    example, _ = next(read_shard(train_shards[0], spec))
+    history = network.fit(
+        training.map(for_fit),
+        validation_data=validation.map(for_fit),
+        epochs=settings.epochs,
+        verbose=0,
+        callbacks=[
+            keras.callbacks.ModelCheckpoint(str(best), monitor="val_loss", save_best_only=True),
+            keras.callbacks.EarlyStopping(monitor="val_loss", patience=settings.patience),
+            keras.callbacks.TensorBoard(str(logs), write_graph=False, update_freq="epoch"),
+            LearningRate(),
+            TensorBoardPictures(logs, validation, classes, example, spec, settings.picture_every),
+            _Progress(fold, settings.epochs, progress),
+        ],
+    ).history
+    _write_history(out / HISTORY, history)
+    network = keras.saving.load_model(best, compile=False)
+    sides = {"val": validation, "test": None}
+    sides["test"] = clip_dataset(
+        shard_paths(dataset, index, split.test), batch_size=EVALUATION_BATCH, **loader
+    )
+    write_predictions(
+        out / PREDICTIONS, join([predict(network, data, classes, fold, side) for side, data in sides.items()])
+    )
+
+
+def predict(
+    network: keras.Model, data: tf.data.Dataset, classes: Sequence[str], fold: int, side: str
+) -> Predictions:
+    """What `network` answers for every clip of `data`, as probabilities."""
+    metas, answers = [], []
+    for inputs, meta in data:
+        logits = network.predict_on_batch(inputs)["logits"]
+        answers.append(keras.ops.convert_to_numpy(keras.ops.softmax(np.asarray(logits, np.float64))))
+        metas.append({name: value.numpy() for name, value in meta.items()})
+
+    def column(name: str) -> np.ndarray:
+        return np.concatenate([meta[name] for meta in metas])
+
+    labels = column(Feature.LABEL)
+    return Predictions(
+        classes=tuple(classes),
+        folds=np.full(len(labels), fold),
+        sides=np.full(len(labels), side),
+        videos=np.char.decode(column(Feature.VIDEO).astype(bytes), "utf-8"),
+        subjects=np.char.decode(column(Feature.SUBJECT).astype(bytes), "utf-8"),
+        start_seconds=column(Feature.START_SECONDS),
+        labels=labels,
+        probabilities=np.concatenate(answers),
+    )
+
+
+def join(parts: Sequence[Predictions]) -> Predictions:
+    """The rows of all parts, in order."""
+    names = [name for name in vars(parts[0]) if name != "classes"]
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Predictions(classes=parts[0].classes, **arrays)
+
+
+def _write_history(path: Path, history: dict[str, list[float]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", *history])
+        for epoch, values in enumerate(zip(*history.values(), strict=True)):
+            writer.writerow([epoch, *values])
+
+
+class LearningRate(keras.callbacks.Callback):
+    """Adds the optimizer's current rate to the logs, for TensorBoard and the history."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keras calls this."""
+        if logs is not None:
+            logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+
+class TensorBoardPictures(keras.callbacks.Callback):
+    """An example clip at the start; the validation side's confusion matrix every few epochs."""
+
+    def __init__(
+        self,
+        logs: Path,
+        validation: tf.data.Dataset,
+        classes: Sequence[str],
+        example: Clip,
+        spec: ClipSpec,
+        every: int,
+    ) -> None:
+        """Keeps what the pictures are made from; `every` in epochs."""
+        super().__init__()
+        self._logs, self._validation, self._classes = logs / "pictures", validation, classes
+        self._example, self._spec, self._every = example, spec, every
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Keras calls this."""
+        self._writer = tf.summary.create_file_writer(str(self._logs))
+        strip = clip_strip(self._example, self._spec.max_flow_px)
+        with self._writer.as_default(step=0):
+            tf.summary.image("example clip: frames, joints, flow", strip[None])
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keras calls this."""
+        if (epoch + 1) % self._every:
+            return
+        answers = predict(self.model, self._validation, self._classes, 0, "val")
+        size = len(self._classes)
+        matrix = np.zeros((size, size), int)
+        np.add.at(matrix, (answers.labels, answers.probabilities.argmax(axis=1)), 1)
+        picture = confusion_picture(matrix, self._classes, f"validation clips, epoch {epoch + 1}")
+        with self._writer.as_default(step=epoch):
+            tf.summary.image("confusion matrix", picture[None])
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Keras calls this."""
+        self._writer.close()
+
+
+class _Progress(keras.callbacks.Callback):
+    def __init__(self, fold: int, epochs: int, progress: Progress) -> None:
+        super().__init__()
+        self._fold, self._epochs, self._tell = fold, epochs, progress
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        text = (
+            f"fold {self._fold}  loss {logs.get('loss', np.nan):.3f}  val {logs.get('val_loss', np.nan):.3f}"
+        )
+        self._tell(epoch + 1, self._epochs, text + f"  val accuracy {logs.get('val_accuracy', np.nan):.2f}")
