@@ -118,11 +118,13 @@ def _decode(
     jpegs, pngs = clip.pop(Feature.RGB)[first : last + 1], clip.pop(Feature.FLOW)
     if with_image:
         frames = tf.map_fn(
-            lambda jpeg: tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE"), jpegs, tf.uint8
+            lambda jpeg: tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE"),
+            jpegs,
+            fn_output_signature=tf.uint8,
         )
         clip[Feature.RGB] = tf.ensure_shape(frames, (last - first + 1, size, size, 3))
     if with_flow:
-        both = tf.map_fn(lambda png: tf.io.decode_png(png, channels=1), pngs, tf.uint8)
+        both = tf.map_fn(lambda png: tf.io.decode_png(png, channels=1), pngs, fn_output_signature=tf.uint8)
         both = tf.ensure_shape(both, (spec.num_flows, size, 2 * size, 1))
         clip[Feature.FLOW] = tf.concat(tf.split(both, 2, axis=2), axis=-1)
     return clip

@@ -131,9 +131,7 @@ def read_shard(path: Path, spec: ClipSpec) -> Iterator[tuple[Clip, Identity]]:
     try:
         for raw in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             parsed = {k: v.numpy() for k, v in tf.io.parse_single_example(raw, description).items()}
-            frames = [
-                cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) for jpeg in parsed[Feature.RGB]
-            ]
+            frames = [_decode_jpeg(jpeg) for jpeg in parsed[Feature.RGB]]
             clip = Clip(
                 start_seconds=float(parsed[Feature.START_SECONDS]),
                 fps=float(parsed[Feature.FPS]),

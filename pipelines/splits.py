@@ -51,7 +51,7 @@ def split_folds(
         if available < needed:
             raise RefusedError(
                 f"each class needs at least {needed} groups of subjects for {folds} folds with a validation "
-                f"side. Received: {available} of class {label!r}. Lower split.folds or add subjects"
+                f"side. Received: {available} of class {str(label)!r}. Lower split.folds or add subjects"
             )
     outer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     inner = StratifiedGroupKFold(max(2, math.floor(1 / val_share)), shuffle=True, random_state=seed)

@@ -65,7 +65,9 @@ def write_report(run: Path, metrics: dict[str, Any]) -> Path:
         confusion={
             level: _inline(
                 confusion_picture(
-                    np.array(metrics["test"][level]["confusion"]), content["classes"], f"test, by {level}"
+                    np.array(metrics["test"][level]["confusion_matrix"]),
+                    content["classes"],
+                    f"test, by {level}",
                 )
             )
             for level in ("clip", "subject")

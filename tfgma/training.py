@@ -200,7 +200,7 @@ def train_fold(
     logs = out / "logs"
     example, _ = next(read_shard(train_shards[0], spec))
     history = network.fit(
-        training.map(for_fit),
+        training.map(for_fit).apply(tf.data.experimental.assert_cardinality(steps)),
         validation_data=validation.map(for_fit),
         epochs=settings.epochs,
         verbose=0,

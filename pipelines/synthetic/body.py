@@ -98,27 +98,27 @@ def sample_body(rng: np.random.Generator) -> Body:
     parts = [
         Part("pelvis", "right_hip", "left_hip", 0.215 * g, 0.215 * g, bottom_cloth, 2 * size.hip_half, layer=-4),
         Part("yoke", "right_yoke", "left_yoke", 0.165 * g, 0.165 * g, top_cloth, 1.4 * size.shoulder_half, layer=-4),
-        Part("abdomen", "waist", "tail", 0.345 * g, 0.25 * g, trunk_low, 0.5, bulge=0.04, layer=-3),
+        Part("abdomen", "waist", "tail", 0.36 * g, 0.26 * g, trunk_low, 0.5, bulge=0.04, layer=-3),
         Part("neck", "neck", "chin", 0.17 * g, 0.16 * g, bare, 0.2, layer=-3),
-        Part("chest", "chest", "belly", 0.325 * g, 0.35 * g, top_cloth, 0.38, layer=-2),
+        Part("chest", "chest", "belly", 0.33 * g, 0.36 * g, top_cloth, 0.38, layer=-2),
     ]
     for side in ("left", "right"):
         parts += [
-            Part(f"{side}_upper_arm", f"{side}_shoulder", f"{side}_elbow", 0.145 * g, 0.112 * g,
+            Part(f"{side}_upper_arm", f"{side}_shoulder", f"{side}_elbow", 0.155 * g, 0.125 * g,
                  dressed(top_cloth, sleeve, 0.0, [size.upper_arm - 0.05]), size.upper_arm, 0.06, turn=side),
-            Part(f"{side}_forearm", f"{side}_elbow", f"{side}_wrist", 0.112 * g, 0.07 * g,
+            Part(f"{side}_forearm", f"{side}_elbow", f"{side}_wrist", 0.125 * g, 0.083 * g,
                  dressed(top_cloth, sleeve, size.upper_arm, [size.forearm - 0.02]), size.forearm, 0.1,
                  lift=0.02, turn=side),
-            Part(f"{side}_thumb", f"{side}_thumb_root", f"{side}_thumb", 0.036 * g, 0.03 * g, bare, 0.1, lift=0.03),
-            Part(f"{side}_palm", f"{side}_wrist", f"{side}_knuckles", 0.068 * g, 0.078 * g, bare,
+            Part(f"{side}_thumb", f"{side}_thumb_root", f"{side}_thumb", 0.04 * g, 0.034 * g, bare, 0.1, lift=0.03),
+            Part(f"{side}_palm", f"{side}_wrist", f"{side}_knuckles", 0.078 * g, 0.088 * g, bare,
                  0.5 * size.hand, lift=0.04),
-            Part(f"{side}_fingers", f"{side}_knuckles", f"{side}_fingertips", 0.074 * g, 0.052 * g, fingers,
+            Part(f"{side}_fingers", f"{side}_knuckles", f"{side}_fingertips", 0.082 * g, 0.056 * g, fingers,
                  0.36 * size.hand, lift=0.05),
-            Part(f"{side}_thigh", f"{side}_hip", f"{side}_knee", 0.205 * g, 0.15 * g,
+            Part(f"{side}_thigh", f"{side}_hip", f"{side}_knee", 0.22 * g, 0.165 * g,
                  dressed(bottom_cloth, leg, 0.0, [0.16, 0.34]), size.thigh, 0.06),
-            Part(f"{side}_shank", f"{side}_knee", f"{side}_ankle", 0.148 * g, 0.088 * g,
+            Part(f"{side}_shank", f"{side}_knee", f"{side}_ankle", 0.16 * g, 0.1 * g,
                  dressed(bottom_cloth, leg, size.thigh, [size.shank - 0.03]), size.shank, 0.12, lift=0.02),
-            Part(f"{side}_foot", f"{side}_heel", f"{side}_foot_index", 0.085 * g, 0.07 * g, foot,
+            Part(f"{side}_foot", f"{side}_heel", f"{side}_foot_index", 0.095 * g, 0.082 * g, foot,
                  0.9 * size.foot, 0.05, lift=0.04),
         ]  # fmt: skip
     return Body(size, tuple(parts), head, skin)

@@ -79,7 +79,7 @@ def sample_proportions(rng: np.random.Generator) -> Proportions:
         thigh=about(0.52),
         shank=about(0.5),
         foot=about(0.33),
-        head=(0.335 * head, 0.41 * head, 0.38 * head),
+        head=(0.365 * head, 0.44 * head, 0.4 * head),
         girth=about(1.0, 0.08),
     )
 

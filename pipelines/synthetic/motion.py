@@ -23,9 +23,9 @@ _LIMBS: Final[dict[str, tuple[float, float, float, float, float]]] = {
     "arm_twist": (28, 26, -40, 110, 0.8),
     "elbow": (78, 22, 8, 135, 1.1),
     "wrist": (0, 14, -45, 45, 0.9),
-    "leg_abduction": (40, 10, 6, 75, 0.6),
+    "leg_abduction": (44, 10, 8, 78, 0.6),
     "leg_elevation": (30, 12, 0, 78, 0.9),
-    "leg_twist": (205, 12, 160, 245, 0.5),
+    "leg_twist": (226, 12, 185, 265, 0.5),
     "knee": (80, 18, 8, 128, 1.1),
     "ankle": (68, 10, 30, 105, 0.7),
 }

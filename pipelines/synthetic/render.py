@@ -18,7 +18,8 @@ from pipelines.synthetic.texture import FACE_HEIGHT, FACE_WIDTH, SIDE, TEXELS, I
 Field = NDArray[np.float32]
 
 _HALO: Final = 0.045  # width of the dark rim around each part, torso lengths
-_HALO_DEPTH: Final = 0.38
+_HALO_DEPTH: Final = 0.3
+_SHADE_STEPS: Final = 200.0  # steps of light from dark to 1; up to 255 fit a byte
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class BodyRenderer:
         self._parts = body.parts
 
     def _lit(self, picture: Image) -> Image:
-        return np.clip(picture * np.array(self._light.colour), 0, 255).astype(np.uint8)
+        lit = np.clip(picture * np.array(self._light.colour), 0, 255).astype(np.uint8)
+        return cv2.cvtColor(lit, cv2.COLOR_BGR2BGRA)
 
     def points(self) -> tuple[dict[str, int], Array]:
         """Index of each skeleton point, and (T, n, 2) float64 pixels x, y."""
@@ -105,9 +107,9 @@ class BodyRenderer:
         height, width = picture.shape[:2]
         quarter = np.zeros((height // 4 + 1, width // 4 + 1), np.uint8)
         lx, ly, lz = self._light.direction
-        away = -np.array([lx, ly]) / max(lz, 0.3)
+        away = -0.7 * np.array([lx, ly]) / max(lz, 0.3)
         xy, scale = self._xy[frame], self._scale[frame]
-        shift = (self._z[frame] + 0.25)[:, None] * scale[:, None] * away
+        shift = (self._z[frame] + 0.16)[:, None] * scale[:, None] * away
         # cv2 takes fixed-point coordinates: the shadow's edge must not hop from pixel to pixel.
         spots = np.clip((xy + shift) * 4, -32000, 32000).astype(int)
         for part in self._parts:
@@ -116,7 +118,7 @@ class BodyRenderer:
             cv2.line(quarter, spots[a].tolist(), spots[b].tolist(), 255, wide, cv2.LINE_AA, 4)
         h = self._names["head"]
         cv2.circle(quarter, spots[h].tolist(), round(4 * scale[h] * self._size[0]), 255, -1, cv2.LINE_AA, 4)
-        soft = cv2.GaussianBlur(quarter, (0, 0), 0.035 * float(scale[h]))
+        soft = cv2.GaussianBlur(quarter, (0, 0), 0.05 * float(scale[h]))
         x0, y0, w, h = cv2.boundingRect((soft > 2).astype(np.uint8))
         if w == 0:
             return
@@ -250,13 +252,14 @@ def _rim(outside: Field, width: float) -> Field:
 
 def _paint(shape: _Shape, texture: Image, picture: Image, mask: Image) -> None:
     """Lays one shaded part and its dark rim over the picture, and the part over the mask."""
-    colour = cv2.remap(texture, shape.column, shape.row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    # Where the rim shows, black covers the ground: colour fades with the part's share of the cover.
-    total = shape.cover + (1 - shape.cover) * shape.rim
-    shade = shape.shade * shape.cover
-    shade /= np.maximum(total, np.float32(1e-6))
-    lit = cv2.multiply(colour, cv2.merge([shade] * 3), dtype=cv2.CV_8UC3)
+    # Four channels and bytes: the library is several times faster on them than on three and on floats.
+    wide = cv2.remap(texture, shape.column, shape.row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    colour = cv2.cvtColor(wide, cv2.COLOR_BGRA2BGR)
+    light = (shape.shade * shape.cover * np.float32(_SHADE_STEPS)).astype(np.uint8)
+    lit = cv2.multiply(colour, cv2.merge([light] * 3), scale=1 / _SHADE_STEPS)
+    left = ((1 - shape.cover) * (1 - shape.rim) * np.float32(255)).astype(np.uint8)
     region = picture[shape.box]
-    region[:] = cv2.blendLinear(lit, np.ascontiguousarray(region), total, 1 - total)
+    cv2.multiply(region, cv2.merge([left] * 3), dst=region, scale=1 / 255)
+    cv2.add(region, lit, dst=region)
     covered = mask[shape.box]
-    np.maximum(covered, (shape.cover * 255).astype(np.uint8), out=covered)
+    np.maximum(covered, (shape.cover * np.float32(255)).astype(np.uint8), out=covered)

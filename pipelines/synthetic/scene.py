@@ -35,18 +35,20 @@ class Scene:
 
     family: str
     light: Light
-    ground: Image = field(repr=False)  # with a margin on each side
+    ground: Image = field(repr=False)  # BGRA, twice as fast to move as BGR, with a margin on each side
     toys: tuple[Toy, ...] = ()
 
     def frame(self, index: int, camera: Camera, size: tuple[int, int]) -> Image:
         """The place as filmed, without the body: (H, W, 3) uint8 BGR; size is (width, height)."""
         shake = camera.shake[index]
         if np.allclose(shake, np.eye(2, 3)):
-            picture = self.ground[_MARGIN : _MARGIN + size[1], _MARGIN : _MARGIN + size[0]].copy()
+            still = self.ground[_MARGIN : _MARGIN + size[1], _MARGIN : _MARGIN + size[0]]
+            picture = cv2.cvtColor(still, cv2.COLOR_BGRA2BGR)
         else:
             moved = shake.copy()
             moved[:, 2] -= shake[:, :2] @ np.array([_MARGIN, _MARGIN])
-            picture = cv2.warpAffine(self.ground, moved, size, borderMode=cv2.BORDER_REFLECT)
+            wide = cv2.warpAffine(self.ground, moved, size, borderMode=cv2.BORDER_REFLECT)
+            picture = cv2.cvtColor(wide, cv2.COLOR_BGRA2BGR)
         for toy in self.toys:
             _draw_toy(picture, toy, shake[:, :2] @ toy.path[index] + shake[:, 2])
         return picture
@@ -80,7 +82,7 @@ def sample_scene(
     toys = tuple(
         _sample_toy(toy_rng, settings, camera) for _ in range(int(toy_rng.integers(0, settings.distractors + 1)))
     )
-    return Scene(family, light, lit, toys)
+    return Scene(family, light, cv2.cvtColor(lit, cv2.COLOR_BGR2BGRA), toys)
 
 
 def _sample_light(rng: np.random.Generator, settings: SyntheticSettings) -> tuple[Light, NDArray[np.float32]]:
@@ -129,10 +131,9 @@ def _toy_colour(rng: np.random.Generator) -> Colour:
     return hsv(rng.uniform(), rng.uniform(0.4, 0.85), rng.uniform(0.5, 0.95))
 
 
-def _sample_toy(rng: np.random.Generator, settings: SyntheticSettings, camera: Camera, num_frames: int = 0) -> Toy:
+def _sample_toy(rng: np.random.Generator, settings: SyntheticSettings, camera: Camera) -> Toy:
     """A toy that swings at the edge of the frame, at its own pace."""
-    num_frames = len(camera.shake)
-    times = np.arange(num_frames) / settings.fps
+    times = np.arange(len(camera.shake)) / settings.fps
     spot = _away_from_body(rng, camera, settings.width, settings.height, 1.55)
     radius = camera.torso_px * rng.uniform(0.1, 0.2)
     swing = rng.uniform(0.05, 0.2) * camera.torso_px

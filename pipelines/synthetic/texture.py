@@ -124,18 +124,18 @@ def paint_head(rng: np.random.Generator, skin: Colour, hair: Colour, hairiness: 
 
     def oval(x: float, y: float, rx: float, ry: float, colour: Colour | NDArray[np.float64], soft: float = 0.0) -> None:
         column, row = _face_xy(x, y)
-        per_x, per_y = FACE_WIDTH / (2 * np.pi) * scale, FACE_HEIGHT / np.pi * scale
-        stamp = np.zeros(base.shape[:2], np.float32)
+        per_radian = FACE_WIDTH / (2 * np.pi) * scale
         widen = 1 / np.sqrt(max(0.2, 1 - x * x - y * y))
-        cv2.ellipse(
-            stamp,
-            (round(column * scale), round(row * scale)),
-            (max(1, round(rx * per_x * widen)), max(1, round(ry * per_y))),
-            0, 0, 360, 1.0, -1, cv2.LINE_AA,
-        )  # fmt: skip
+        half = (max(1, round(rx * per_radian * widen)), max(1, round(ry * per_radian)))
+        reach = max(half) + int(3 * soft * per_radian) + 2
+        left, top = round(column * scale) - reach, round(row * scale) - reach
+        stamp = np.zeros((2 * reach, 2 * reach), np.float32)
+        cv2.ellipse(stamp, (reach, reach), half, 0, 0, 360, 1.0, -1, cv2.LINE_AA)
         if soft:
-            stamp = cv2.GaussianBlur(stamp, (0, 0), soft * per_x)
-        base[:] += stamp[..., None] * (np.asarray(colour, np.float32) - base)
+            stamp = cv2.GaussianBlur(stamp, (0, 0), soft * per_radian)
+        # The face lies far from the picture's borders: the box is never cut.
+        region = base[top : top + 2 * reach, left : left + 2 * reach]
+        region += stamp[..., None] * (np.asarray(colour, np.float32) - region)
 
     blush = np.clip(tone * np.array([0.86, 0.84, 1.03]), 0, 255)
     dark = tone * 0.62

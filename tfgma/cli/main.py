@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib.metadata import version
 
 import click
@@ -37,6 +38,8 @@ def main() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if not debug:
         silence_native_logs()
+        # Libraries warn users of their own deprecations; tests run with warnings shown.
+        warnings.simplefilter("ignore")
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from pipelines.dataset import Augmentation, clip_dataset, shard_paths
+from pipelines.flow import dequantize_flow
+from pipelines.records import Identity, encode_clip, read_shard, write_shard
+from pipelines.schema import RefusedError
+from pipelines.transforms import GeometryRange
+from tests.conftest import TINY, random_clip
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    paths = []
+    for video in range(3):
+        examples = [
+            encode_clip(random_clip(10 * video + i), Identity(video, f"c{video}", f"s{video}", f"v{video}"))
+            for i in range(4)
+        ]
+        paths.append(folder / f"{video}.tfrecord")
+        write_shard(paths[-1], examples)
+    return paths
+
+
+def collect(data):
+    return [
+        ({k: v.numpy() for k, v in inputs.items()}, {k: v.numpy() for k, v in meta.items()})
+        for inputs, meta in data
+    ]
+
+
+def test_a_batch_holds_what_the_record_holds(shards):
+    ((inputs, meta), *_) = collect(clip_dataset(shards, TINY, batch_size=2))
+    clip, who = next(read_shard(shards[0], TINY))
+    assert inputs["image"].shape == (2, 64, 64, 3)
+    assert inputs["flow"].shape == (2, 64, 64, 12)
+    expected = dequantize_flow(clip.flow, TINY.max_flow_px) / TINY.max_flow_px
+    for step in range(6):  # x0, y0, x1, y1, ...
+        np.testing.assert_allclose(inputs["flow"][0, ..., 2 * step], expected[step, ..., 0], atol=1e-6)
+        np.testing.assert_allclose(inputs["flow"][0, ..., 2 * step + 1], expected[step, ..., 1], atol=1e-6)
+    assert np.abs(inputs["image"][0] * 255 - clip.rgb[3]).mean() < 1.5  # two JPEG decoders
+    assert meta["subject"][0].decode() == who.subject
+    assert meta["start_seconds"][0] == clip.start_seconds
+
+
+def test_a_shorter_window_is_cut_from_the_middle(shards):
+    ((inputs, _), *_) = collect(clip_dataset(shards, TINY, batch_size=1, num_flows=4))
+    clip, _ = next(read_shard(shards[0], TINY))
+    expected = dequantize_flow(clip.flow[1:5], TINY.max_flow_px) / TINY.max_flow_px
+    np.testing.assert_allclose(inputs["flow"][0, ..., ::2], np.moveaxis(expected[..., 0], 0, -1), atol=1e-6)
+    assert np.abs(inputs["image"][0] * 255 - clip.rgb[3]).mean() < 1.5
+
+
+def test_temporal_jitter_reaches_every_window_and_keeps_flow_with_its_picture(shards):
+    clip, _ = next(read_shard(shards[0], TINY))
+    data = clip_dataset(
+        shards[:1],
+        TINY,
+        batch_size=1,
+        num_flows=4,
+        augmentation=Augmentation(temporal_jitter=True),
+        cache=True,
+    )
+    seen = set()
+    for _ in range(40):
+        inputs, _ = next(iter(data))
+        errors = [np.abs(inputs["image"][0].numpy() * 255 - frame).mean() for frame in clip.rgb]
+        middle = int(np.argmin(errors))
+        expected = dequantize_flow(clip.flow[middle - 2], TINY.max_flow_px) / TINY.max_flow_px
+        np.testing.assert_allclose(inputs["flow"][0, ..., :2], expected, atol=1e-6)
+        seen.add(middle)
+    assert seen == {2, 3, 4}
+
+
+def test_evaluation_keeps_order_and_training_shuffles_by_seed(shards):
+    def order(**options):
+        return [
+            (meta["video"][0], meta["start_seconds"][0], inputs["flow"].sum())
+            for inputs, meta in collect(clip_dataset(shards, TINY, batch_size=1, **options))
+        ]
+
+    plain = order()
+    assert [video for video, _, _ in plain] == [b"v0"] * 4 + [b"v1"] * 4 + [b"v2"] * 4
+    assert plain == order()
+    shuffled = order(shuffle=True, seed=3)
+    assert shuffled != plain
+    assert sorted(shuffled) == sorted(plain)
+    assert shuffled == order(shuffle=True, seed=3)
+    assert shuffled != order(shuffle=True, seed=4)
+
+
+def test_augmentation_differs_between_epochs_and_spares_evaluation(shards):
+    some = Augmentation(flip=True, geometry=GeometryRange(0.1, 0.1, 20), photometry=0.2)
+    data = clip_dataset(shards[:1], TINY, batch_size=4, augmentation=some, cache=True)
+    first, second = collect(data)[0][0], collect(data)[0][0]
+    assert np.abs(first["flow"] - second["flow"]).mean() > 0.01
+    assert np.abs(first["image"] - second["image"]).mean() > 0.01
+    plain = clip_dataset(shards[:1], TINY, batch_size=4, cache=True)
+    np.testing.assert_array_equal(collect(plain)[0][0]["flow"], collect(plain)[0][0]["flow"])
+
+
+def test_only_the_inputs_that_are_asked_for(shards):
+    ((inputs, _), *_) = collect(clip_dataset(shards, TINY, batch_size=1, inputs=["flow"]))
+    assert set(inputs) == {"flow"}
+
+
+def test_more_flows_than_stored_are_refused(shards):
+    with pytest.raises(RefusedError, match=r"between 1 and the 6 flows.*Received: 7"):
+        clip_dataset(shards, TINY, batch_size=1, num_flows=7)
+
+
+def test_subjects_without_clips_are_refused(tmp_path):
+    index = {"videos": [{"shard": "a.tfrecord", "subject": "anna"}, {"shard": None, "subject": "ben"}]}
+    assert [path.name for path in shard_paths(tmp_path, index, ["anna", "ben"])] == ["a.tfrecord"]
+    with pytest.raises(RefusedError, match=r"must have clips.*'ben'"):
+        shard_paths(tmp_path, index, ["ben"])

@@ -1,0 +1,129 @@
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+from pipelines import pose_model as model_room
+from pipelines.pose import BodyFinder, overlap
+from pipelines.pose_model import assemble, pose_model, with_normalization
+from pipelines.schema import JOINTS, RefusedError
+from pipelines.video import sample_frames
+
+
+@pytest.fixture(scope="module")
+def finder():
+    with BodyFinder(pose_model()) as found:
+        yield found
+
+
+def truth_of(video):
+    truth = np.load(video.with_name("truth.npz"))
+    frames = list(sample_frames(video, 6))
+    return frames[0].pixels, truth
+
+
+def mask_of(truth, width):
+    return np.unpackbits(truth["masks"][0], axis=-1)[:, :width].astype(bool)
+
+
+def test_generated_infants_are_found_and_cut_out(infants, finder):
+    scores, distances = [], []
+    for video in sorted(infants.glob("*/*/video.mp4")):
+        frame, truth = truth_of(video)
+        finder.restart()
+        body = finder.find(frame)
+        assert body is not None, video
+        scores.append(overlap(body.mask, mask_of(truth, frame.shape[1])))
+        big = [JOINTS.index(f"{side}_{part}") for side in ("left", "right") for part in ("shoulder", "hip")]
+        distances.append(np.abs(body.joints[big, :2] - truth["joints"][0, big, :2]).mean())
+    assert np.median(scores) > 0.9
+    assert np.median(distances) < 12  # px of 640; left and right swapped would be far more
+
+
+@pytest.mark.parametrize("quarter_turns", [0, 1, 2, 3])
+def test_a_body_is_found_in_any_direction(infants, finder, quarter_turns):
+    frame, truth = truth_of(sorted(infants.glob("*/*/video.mp4"))[0])
+    turned = np.ascontiguousarray(np.rot90(frame, quarter_turns))
+    finder.restart()
+    body = finder.find(turned)
+    assert body is not None
+    assert body.mask.shape == turned.shape[:2]
+    assert overlap(body.mask, np.rot90(mask_of(truth, frame.shape[1]), quarter_turns)) > 0.85
+
+
+def test_a_direction_that_has_settled_is_left_again(infants, finder):
+    """Three frames settle the direction; the next is turned on its head and must still be found."""
+    frame, _ = truth_of(sorted(infants.glob("*/*/video.mp4"))[0])
+    finder.restart()
+    for _ in range(4):
+        assert finder.find(frame) is not None
+    assert len(finder._votes) == 3
+
+
+@pytest.mark.parametrize("what", ["black", "noise", "ramp"])
+def test_nobody_is_found_where_nobody_is(finder, what):
+    rng = np.random.default_rng(0)
+    frame = {
+        "black": np.zeros((480, 640, 3), np.uint8),
+        "noise": rng.integers(0, 256, (480, 640, 3), np.uint8),
+        "ramp": np.broadcast_to(np.linspace(0, 255, 640).astype(np.uint8)[None, :, None], (480, 640, 3)).copy(),
+    }[what]
+    finder.restart()
+    assert finder.find(frame) is None
+
+
+def test_the_model_is_assembled_once_and_the_same_everywhere(tmp_path, monkeypatch):
+    with zipfile.ZipFile(pose_model()) as bundle:
+        assert sorted(bundle.namelist()) == ["pose_detector.tflite", "pose_landmarks_detector.tflite"]
+        assert {entry.compress_type for entry in bundle.infolist()} == {zipfile.ZIP_STORED}
+    monkeypatch.setenv("TFGMA_CACHE", str(tmp_path))
+    shutil.copy(pose_model_of_user(monkeypatch), tmp_path / model_room.FILE_NAME)
+    monkeypatch.setattr(model_room, "fetch_wheel", lambda folder: pytest.fail("fetched again"))
+    assert pose_model() == tmp_path / model_room.FILE_NAME
+
+
+def pose_model_of_user(monkeypatch):
+    with monkeypatch.context() as context:
+        context.delenv("TFGMA_CACHE")
+        return pose_model()
+
+
+def test_metadata_gives_the_input_normalisation():
+    from pipelines.optional import load_mediapipe
+
+    metadata = load_mediapipe("mediapipe.tasks.metadata.metadata_schema_py_generated")
+    schema = load_mediapipe("mediapipe.tasks.metadata.schema_py_generated")
+    with zipfile.ZipFile(pose_model()) as bundle:
+        content = bundle.read("pose_detector.tflite")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    (entry,) = [one for one in model.metadata if one.name == b"TFLITE_METADATA"]
+    buffer = bytes(model.buffers[entry.buffer].data)
+    assert metadata.ModelMetadata.ModelMetadataBufferHasIdentifier(buffer, 0)
+    tree = metadata.ModelMetadataT.InitFromObj(metadata.ModelMetadata.GetRootAs(buffer, 0))
+    (tensor,) = tree.subgraphMetadata[0].inputTensorMetadata
+    options = tensor.processUnits[0].options
+    assert (list(options.mean), list(options.std)) == ([127.5], [127.5])
+    assert with_normalization(content, 127.5, 127.5)[4:8] == b"TFL3"
+
+
+def test_a_wheel_with_another_network_is_refused(tmp_path):
+    wheel = tmp_path / "mediapipe.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, *_ in model_room.PARTS.values():
+            archive.writestr(path, b"another network")
+    with pytest.raises(RefusedError, match=r"pose_detector.tflite must have SHA-256 9ba9.*Received: "):
+        assemble(wheel, tmp_path / "cache" / "model.task")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_no_wheel_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_room, "WHEEL", "mediapipe==0.0.0")
+    with pytest.raises(RefusedError, match=r"which pip could not fetch.*set pose.model to a .task file"):
+        model_room.fetch_wheel(tmp_path)
+
+
+def test_a_file_that_is_no_bundle_is_refused(tmp_path):
+    (tmp_path / "m.task").write_text("no zip")
+    with pytest.raises(RefusedError, match=r"pose.model must be a MediaPipe .task file"):
+        pose_model(str(tmp_path / "m.task"))
