@@ -139,7 +139,9 @@ def with_normalization(model: bytes, mean: float, std: float) -> bytes:
     entry.buffer = len(tree.buffers)
     buffer = schema.BufferT()
     buffer.data = bytes(builder.Output())
-    tree.metadata = [*(tree.metadata or []), entry]
+    # The detector carries metadata without these figures; a reader would meet that first.
+    kept = [other for other in tree.metadata or [] if other.name != entry.name]
+    tree.metadata = [*kept, entry]
     tree.buffers = [*tree.buffers, buffer]
     builder = flatbuffers.Builder(len(model) + 4096)
     builder.Finish(tree.Pack(builder), b"TFL3")

@@ -19,6 +19,10 @@ from pipelines.schema import JOINTS, RefusedError
 from pipelines.video import DecodeReport, SampledFrame, sample_frames
 
 
+MOST_REPEATED = 0.3
+"""A larger share of frames that repeat their neighbour means that the video is slower than the clips."""
+
+
 @dataclass
 class ProcessReport:
     """What happened to one video; filled while its clips are made."""
@@ -86,21 +90,22 @@ def video_clips(
             window.clear()
         last_index = index
         window.append(frame)
-        if ends_clip(index, spec) and len(window) == spec.num_frames:
-            clip = _clip(window, spec.fps)
-            if clip.quality >= config.quality.min_body_share:
-                report.clips += 1
-                yield clip
-            else:
-                report.clips_left_out += 1
+        if not ends_clip(index, spec):
+            continue
+        # After a stretch without anybody the window is not full: its first frames were never kept.
+        clip = _clip(window, spec.fps) if len(window) == spec.num_frames else None
+        if clip is not None and clip.quality >= config.quality.min_body_share:
+            report.clips += 1
+            yield clip
+        else:
+            report.clips_left_out += 1
     _refuse_fruitless(path, config, report)
 
 
 def _refuse_fruitless(path: Path, config: BuildConfig, report: ProcessReport) -> None:
     """Says why a video gave no clip, if it gave none."""
     decode, spec = report.decode, config.clip
-    # Half the frames being repeats of a neighbour means that there is no movement to see at this rate.
-    if decode.repeated > decode.sampled / 2:
+    if decode.repeated > MOST_REPEATED * decode.sampled:
         raise RefusedError(
             f"a video must have at least {spec.fps:g} frames a second. "
             f"Received: {path.name} with {decode.fps:.2f}. Lower clip.fps or film at a higher rate"
@@ -113,6 +118,11 @@ def _refuse_fruitless(path: Path, config: BuildConfig, report: ProcessReport) ->
             f"a video must last at least one clip of {spec.clip_seconds:g} s. "
             f"Received: {path.name} with {decode.seconds:.1f} s{damaged}. Film longer or shorten "
             "clip.clip_seconds"
+        )
+    if report.frames_with_body == 0:
+        raise RefusedError(
+            f"a video must show a person. Received: {path.name} with {decode.sampled} sampled frames, none of "
+            "them with a body. Film the whole body from above in good light"
         )
     raise RefusedError(
         f"a clip must show the body in at least {config.quality.min_body_share:.0%} of its frames. Received: "
@@ -161,12 +171,9 @@ def _set_upright(
             waiting = []
         else:
             yield align(frame, body, report.alignment)
-    if waiting:
-        if report.frames_with_body == 0:
-            raise RefusedError(
-                f"a video must show a person. Received: {len(waiting)} sampled frames, none of them with a "
-                "body. Film the whole body from above in good light"
-            )
+    if report.frames_with_body == 0:
+        report.clips_left_out += sum(ends_clip(early.index, config.clip) for early, _ in waiting)
+    elif waiting:
         report.alignment = _alignment(waiting, config)
         for early_frame, early_body in waiting:
             yield align(early_frame, early_body, report.alignment)

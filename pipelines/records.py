@@ -73,7 +73,9 @@ def encode_clip(clip: Clip, identity: Identity, jpeg_quality: int = 95) -> bytes
         Feature.MASK_AREA: reals(clip.mask_area),
         Feature.QUALITY: reals([clip.quality]),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    # Maps have no order of their own; equal clips shall give equal bytes.
+    return example.SerializeToString(deterministic=True)
 
 
 def feature_description(spec: ClipSpec) -> dict[str, tf.io.FixedLenFeature]:

@@ -16,6 +16,10 @@ SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", "
 """File endings that count as videos when a folder is searched."""
 
 
+MISSING_TAIL_SECONDS = 1.0
+"""A file that ends this much before its announced length counts as damaged."""
+
+
 @dataclass(frozen=True)
 class SampledFrame:
     """One frame on the sampling grid.
@@ -103,6 +107,8 @@ def sample_frames(
                     yield SampledFrame(index, chosen_time, _pixels(chosen, long_side_px))
                 index += 1
             previous = (seconds, frame)
+        if end_seconds is None and report.damaged is None:
+            report.damaged = _missing_tail(stream, report.seconds)
         if report.frames == 0:
             raise RefusedError(
                 f"a video must hold at least one frame that decodes. Received: {path.name}"
@@ -148,6 +154,16 @@ def _decoded(container: Any, stream: Any, report: DecodeReport) -> Iterator[tupl
             yield frame.time, frame
     except (av.FFmpegError, OSError) as error:
         report.damaged = str(getattr(error, "strerror", None) or error)
+
+
+def _missing_tail(stream: Any, seconds: float) -> str | None:
+    """Says so when a file ends well before the length that its header announces: it was cut off."""
+    if not stream.duration:
+        return None
+    announced = float(stream.duration * stream.time_base)
+    if seconds >= announced - max(MISSING_TAIL_SECONDS, 0.02 * announced):
+        return None
+    return f"cut off after {seconds:.1f} of {announced:.1f} s"
 
 
 def _pixels(frame: Any, long_side_px: int) -> np.ndarray:

@@ -15,13 +15,15 @@ from pipelines.schema import JOINTS, ClipSpec
 TINY = ClipSpec(fps=6, clip_seconds=1, stride_seconds=1, size=64, max_flow_px=8)
 
 
-def write_video(path, frames, *, fps=30, times=None, codec="libx264", options=None, rotation=None):
+def write_video(path, frames, *, fps=30, times=None, codec="libx264", options=None, container_options=None):
     """Writes frames (H, W, 3) uint8 RGB at `times` (seconds; default: every 1 / fps)."""
     from fractions import Fraction
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps, options=options or {"crf": "10", "preset": "ultrafast"})
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(
+            codec, rate=fps, options=options or {"crf": "10", "preset": "ultrafast"}
+        )
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 9000)
@@ -60,7 +62,9 @@ def infants(tmp_path_factory):
     from pipelines.synthetic import SyntheticSettings, generate
 
     out = tmp_path_factory.mktemp("infants") / "videos"
-    generate(out, SyntheticSettings(ground_truth=True, mask_every=5), subjects=9, seconds=5, seed=11, workers=2)
+    generate(
+        out, SyntheticSettings(ground_truth=True, mask_every=5), subjects=9, seconds=5, seed=11, workers=2
+    )
     return out
 
 

@@ -66,7 +66,9 @@ def test_imports_stay_on_their_floor(path: Path) -> None:
 
 @pytest.mark.parametrize("file", sorted(NO_TENSORFLOW))
 def test_rooms_of_the_runtime_do_not_import_tensorflow(file: str) -> None:
-    assert not {one for one in imports(ROOT / file) if one.startswith(("tensorflow", "keras", "pipelines.records"))}
+    assert not {
+        one for one in imports(ROOT / file) if one.startswith(("tensorflow", "keras", "pipelines.records"))
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -107,6 +107,8 @@ class Assessment:
             ],
             "seconds": round(self.report.decode.seconds, 3),
             "body_share": round(self.report.body_share, 4),
+            "clips_left_out": self.report.clips_left_out,
+            "damaged": self.report.decode.damaged,
         }
 
 

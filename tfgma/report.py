@@ -30,6 +30,8 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # A figure that does not exist, such as an AUROC with one class only, is None.
+    environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.3f}"
     return environment.get_template(template).render(**values)
 
 

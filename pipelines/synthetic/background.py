@@ -106,8 +106,9 @@ def _puzzle_mat(rng: np.random.Generator, shape: tuple[int, int]) -> Canvas:
     down = v + 0.05 * side * np.sign(np.sin(2 * np.pi * u / side * 3))
     i, j = np.floor(across / side).astype(int), np.floor(down / side).astype(int)
     ground = colours[(i + 2 * j + (i * j) % 3) % 4].astype(np.float32)
-    seam = (across % side < 2.5) | (down % side < 2.5)
-    ground *= np.where(seam, 0.6, 1 + 0.03 * smooth_noise(rng, shape, 3))[..., None]
+    tile = (i * 64 + j).astype(np.float32)
+    seam = cv2.morphologyEx(tile, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    ground *= np.where(seam, 0.65, 1 + 0.03 * smooth_noise(rng, shape, 3))[..., None]
     return ground.astype(np.float32)
 
 

@@ -51,12 +51,12 @@ class Body:
     skin: Colour
 
 
-_MARGIN: Final = 48  # texels of a limb's picture before its start, for the round end
+MARGIN: Final = 60  # texels of a limb's picture before its start, for the round end
 
 
 def column(along: float) -> int:
     """Column of a limb's picture that lies `along` torso lengths past the segment's start."""
-    return round(_MARGIN + along * TEXELS)
+    return round(MARGIN + along * TEXELS)
 
 
 def sample_body(rng: np.random.Generator) -> Body:

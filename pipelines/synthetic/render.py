@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.synthetic.body import _MARGIN, Body, Part
+from pipelines.synthetic.body import MARGIN, Body, Part
 from pipelines.synthetic.camera import Camera
 from pipelines.synthetic.kinematics import Skeleton
 from pipelines.synthetic.motion import Array
@@ -118,7 +118,8 @@ class BodyRenderer:
             cv2.line(quarter, spots[a].tolist(), spots[b].tolist(), 255, wide, cv2.LINE_AA, 4)
         h = self._names["head"]
         cv2.circle(quarter, spots[h].tolist(), round(4 * scale[h] * self._size[0]), 255, -1, cv2.LINE_AA, 4)
-        soft = cv2.GaussianBlur(quarter, (0, 0), 0.05 * float(scale[h]))
+        wide = 2 * round(0.045 * float(scale[h])) + 1
+        soft = cv2.blur(cv2.blur(quarter, (wide, wide)), (wide, wide))
         x0, y0, w, h = cv2.boundingRect((soft > 2).astype(np.uint8))
         if w == 0:
             return
@@ -168,10 +169,10 @@ class BodyRenderer:
         lambert = front * np.float32(lz * level - l_along * tilt) + side * np.float32(l_side)
         lambert += past * np.float32(l_along)
         shade = self._shade(lambert, front)
-        # Along the limb the picture is stretched with the limb; around it, it follows the girth.
-        column = along * np.float32(part.length * TEXELS) + np.float32(_MARGIN)
+        # Along the limb the picture shortens with the limb; around it and on the ends, it follows the girth.
         turn = self._arm_twist[part.turn][frame] if part.turn else 0.0
         girth = TEXELS * (part.start_radius + part.end_radius) / 2
+        column = t * np.float32(part.length * TEXELS) + past * np.float32(girth) + np.float32(MARGIN)
         row = side * (1 + np.float32(0.35) * side * side)
         row *= np.float32(girth)
         row += np.float32(SIDE / 2 + turn * girth * 0.5)
@@ -253,7 +254,9 @@ def _rim(outside: Field, width: float) -> Field:
 def _paint(shape: _Shape, texture: Image, picture: Image, mask: Image) -> None:
     """Lays one shaded part and its dark rim over the picture, and the part over the mask."""
     # Four channels and bytes: the library is several times faster on them than on three and on floats.
-    wide = cv2.remap(texture, shape.column, shape.row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    # Only pixels beyond the part, which are not laid, look past the surface's picture; the head looks nowhere past.
+    border = cv2.BORDER_CONSTANT if len(texture) == SIDE and texture.shape[1] == SIDE else cv2.BORDER_REPLICATE
+    wide = cv2.remap(texture, shape.column, shape.row, cv2.INTER_LINEAR, borderMode=border)
     colour = cv2.cvtColor(wide, cv2.COLOR_BGRA2BGR)
     light = (shape.shade * shape.cover * np.float32(_SHADE_STEPS)).astype(np.uint8)
     lit = cv2.multiply(colour, cv2.merge([light] * 3), scale=1 / _SHADE_STEPS)

@@ -33,7 +33,7 @@ def write_video(
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact", "movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(settings.fps))
         stream.width, stream.height, stream.pix_fmt = settings.width, settings.height, "yuv420p"
-        stream.options = {"crf": str(settings.crf), "preset": "veryfast", "threads": "1"}
+        stream.options = {"crf": str(settings.crf), "preset": "superfast", "threads": "1"}
         stream.codec_context.thread_count = 1
         for picture in frames:
             yuv = cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420)

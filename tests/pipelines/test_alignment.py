@@ -69,7 +69,9 @@ def test_poses_without_a_whole_torso_do_not_count():
     hidden[LEFT_HIP, 2] = 0.2
     seen = pose((300, 200), 80, 0)
     assert estimate_alignment(np.stack([hidden, seen]), 224).center_x == pytest.approx(300)
-    with pytest.raises(RefusedError, match=r"both shoulders and both hips.*Received: 1 frames with a body, none"):
+    with pytest.raises(
+        RefusedError, match=r"both shoulders and both hips.*Received: 1 frames with a body, none"
+    ):
         estimate_alignment(hidden[None], 224)
 
 

@@ -16,7 +16,9 @@ def texture():
 @pytest.mark.parametrize("method", ["farneback", "dis"])
 @pytest.mark.parametrize(("x", "y"), [(3, 0), (0, -2), (-4, 3)])
 def test_a_shifted_picture_flows_by_its_shift(texture, method, x, y):
-    moved = cv2.warpAffine(texture, np.float32([[1, 0, x], [0, 1, y]]), (160, 160), borderMode=cv2.BORDER_REFLECT)
+    moved = cv2.warpAffine(
+        texture, np.float32([[1, 0, x], [0, 1, y]]), (160, 160), borderMode=cv2.BORDER_REFLECT
+    )
     flow = FlowEstimator(method).between(texture, moved)
     assert flow.shape == (160, 160, 2)
     assert flow.dtype == np.float32

@@ -25,7 +25,8 @@ def test_folders_give_class_and_subject(tmp_path):
 
 def test_a_manifest_carries_its_columns_along(tmp_path):
     path = manifest(
-        tmp_path, "video,subject,label,group,start,end,age_weeks,device\na b.mp4,anna,FMs,twins,1.5,60,12,phone\n"
+        tmp_path,
+        "video,subject,label,group,start,end,age_weeks,device\na b.mp4,anna,FMs,twins,1.5,60,12,phone\n",
     )
     (one,) = read_sources(path)
     assert one.path == (tmp_path / "a b.mp4").resolve()
@@ -49,7 +50,10 @@ def test_two_windows_of_one_video_are_two_sources(tmp_path):
         ("video,subject,label\nv.mp4,a,FMs\nw.mp4,a,WMs\n", r"one label. Received: 'a' with 'FMs' \(v.mp4\)"),
         ("video,subject,label\nv.mp4,a,FMs\nv.mp4,a,FMs\n", r"listed once"),
         ("video,subject,label,start\nv.mp4,a,FMs,soon\n", r"row 2: start must be a number.*'soon'"),
-        ("video,subject,label,start,end\nv.mp4,a,FMs,9,3\n", r"end must lie after start. Received: start=9, end=3"),
+        (
+            "video,subject,label,start,end\nv.mp4,a,FMs,9,3\n",
+            r"end must lie after start. Received: start=9, end=3",
+        ),
         ("video,subject,label\nv.mp4,a,FMs,extra\n", r"row 2: a row must have one value a column"),
         ("video,subject,label\n", r"at least one video"),
     ],

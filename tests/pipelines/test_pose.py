@@ -67,7 +67,9 @@ def test_nobody_is_found_where_nobody_is(finder, what):
     frame = {
         "black": np.zeros((480, 640, 3), np.uint8),
         "noise": rng.integers(0, 256, (480, 640, 3), np.uint8),
-        "ramp": np.broadcast_to(np.linspace(0, 255, 640).astype(np.uint8)[None, :, None], (480, 640, 3)).copy(),
+        "ramp": np.broadcast_to(
+            np.linspace(0, 255, 640).astype(np.uint8)[None, :, None], (480, 640, 3)
+        ).copy(),
     }[what]
     finder.restart()
     assert finder.find(frame) is None

@@ -55,7 +55,8 @@ def test_an_override_that_names_no_setting_is_refused(override):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [1", "readable YAML"), ("- 1", "must hold a mapping.*list"), (None, "existing YAML")]
+    ("text", "message"),
+    [("a: [1", "readable YAML"), ("- 1", "must hold a mapping.*list"), (None, "existing YAML")],
 )
 def test_a_config_that_is_no_mapping_is_refused(tmp_path, text, message):
     path = tmp_path / "c.yaml"

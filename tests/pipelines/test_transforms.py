@@ -78,7 +78,9 @@ def test_flow_of_the_moved_pictures_equals_the_moved_flow():
     """Moves two pictures, computes their flow, and compares with the moved flow of the unmoved ones."""
     noise = np.random.default_rng(1).random((128, 128)).astype(np.float32)
     first = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 1, cv2.NORM_MINMAX)
-    second = cv2.warpAffine(first, np.float32([[1, 0, 2], [0, 1, 1]]), (128, 128), borderMode=cv2.BORDER_REFLECT)
+    second = cv2.warpAffine(
+        first, np.float32([[1, 0, 2], [0, 1, 1]]), (128, 128), borderMode=cv2.BORDER_REFLECT
+    )
     geometry = Geometry(tf.constant([4.0, 2.0]), tf.constant(1.2), tf.constant(0.4))
 
     def move(picture):
@@ -125,7 +127,9 @@ def test_draws_stay_in_their_range_repeat_by_seed_and_vary():
     "change",
     [
         apply_flip,
-        lambda clip: apply_geometry(clip, Geometry(tf.constant([2.0, 1.0]), tf.constant(1.1), tf.constant(0.2))),
+        lambda clip: apply_geometry(
+            clip, Geometry(tf.constant([2.0, 1.0]), tf.constant(1.1), tf.constant(0.2))
+        ),
         lambda clip: apply_photometry(clip, Photometry(tf.constant([1.1, 1.0, 0.9]), tf.constant(1.1))),
     ],
     ids=["flip", "geometry", "photometry"],

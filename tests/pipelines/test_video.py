@@ -88,6 +88,19 @@ def test_a_cut_off_file_keeps_what_decodes_and_says_so(tmp_path):
     assert 0.4 < report.seconds < 1.6
 
 
+def test_an_mp4_with_a_missing_tail_is_called_damaged(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = list(rng.integers(0, 256, (90, 64, 96, 3), np.uint8))
+    path = write_video(tmp_path / "v.mp4", frames, container_options={"movflags": "faststart"})
+    report = DecodeReport()
+    list(sample_frames(path, 6, report=report))
+    assert report.damaged is None
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    report = DecodeReport()
+    assert list(sample_frames(path, 6, report=report))
+    assert report.damaged is not None
+
+
 @pytest.mark.parametrize("case", ["missing", "text", "empty", "headless", "sound"])
 def test_what_is_no_video_is_refused_by_name(tmp_path, case):
     path = tmp_path / "v.mp4"

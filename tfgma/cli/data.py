@@ -98,6 +98,7 @@ def build_tfrecords(
         index = build_dataset(source, out, study.build, workers=workers, progress=tell)
     used = [entry for entry in index["videos"] if entry["shard"]]
     left_out = [entry for entry in index["videos"] if not entry["shard"]]
+    damaged = [entry for entry in used if entry["quality"]["damaged"]]
     if as_json:
         print_json(
             {
@@ -105,10 +106,13 @@ def build_tfrecords(
                 "videos": len(used),
                 "clips": sum(entry["clips"] for entry in used),
                 "left_out": {entry["id"]: entry["left_out"] for entry in left_out},
+                "damaged": {entry["id"]: entry["quality"]["damaged"] for entry in damaged},
             }
         )
         return
     click.echo(f"{len(used)} videos, {sum(entry['clips'] for entry in used)} clips in {out}")
+    for entry in damaged:
+        click.echo(f"damaged {entry['id']}: {entry['quality']['damaged']}; what decodes is used")
     for entry in left_out:
         click.echo(f"left out {entry['id']}: {entry['left_out']}")
 

@@ -146,6 +146,8 @@ def predict(videos: tuple[Path, ...], bundle: Path, variant: str, as_json: bool)
         for answer in done:
             scores = "  ".join(f"{name} {p:.2f}" for name, p in answer["probabilities"].items())
             click.echo(f"{answer['video']}: {answer['predicted']}  ({scores}; {len(answer['clips'])} clips)")
+            if answer["damaged"]:
+                click.echo(f"  damaged: {answer['damaged']}; what decodes was assessed")
         click.echo(predictor.description.notice)
     if refused:
         raise RefusedError("; ".join(one["reason"] for one in refused))
