@@ -100,7 +100,9 @@ def _puzzle_mat(rng: np.random.Generator, shape: tuple[int, int]) -> Canvas:
     u, v = _grid(rng, shape)
     side = rng.uniform(110, 170)
     hue = rng.uniform()
-    colours = np.array([hsv((hue + 0.25 * k) % 1, rng.uniform(0.3, 0.6), rng.uniform(0.65, 0.95)) for k in range(4)])
+    colours = np.array(
+        [hsv((hue + 0.25 * k) % 1, rng.uniform(0.3, 0.6), rng.uniform(0.65, 0.95)) for k in range(4)]
+    )
     # Teeth: each tile's border swings into its neighbour.
     across = u + 0.05 * side * np.sign(np.sin(2 * np.pi * v / side * 3))
     down = v + 0.05 * side * np.sign(np.sin(2 * np.pi * u / side * 3))

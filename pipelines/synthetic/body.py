@@ -96,8 +96,19 @@ def sample_body(rng: np.random.Generator) -> Body:
 
     trunk_low = texture.join_along(top_cloth, bottom_cloth, column(0.3)) if bottom is not top else top_cloth
     parts = [
-        Part("pelvis", "right_hip", "left_hip", 0.215 * g, 0.215 * g, bottom_cloth, 2 * size.hip_half, layer=-4),
-        Part("yoke", "right_yoke", "left_yoke", 0.165 * g, 0.165 * g, top_cloth, 1.4 * size.shoulder_half, layer=-4),
+        Part(
+            "pelvis", "right_hip", "left_hip", 0.215 * g, 0.215 * g, bottom_cloth, 2 * size.hip_half, layer=-4
+        ),
+        Part(
+            "yoke",
+            "right_yoke",
+            "left_yoke",
+            0.165 * g,
+            0.165 * g,
+            top_cloth,
+            1.4 * size.shoulder_half,
+            layer=-4,
+        ),
         Part("abdomen", "waist", "tail", 0.36 * g, 0.26 * g, trunk_low, 0.5, bulge=0.04, layer=-3),
         Part("neck", "neck", "chin", 0.17 * g, 0.16 * g, bare, 0.2, layer=-3),
         Part("chest", "chest", "belly", 0.33 * g, 0.36 * g, top_cloth, 0.38, layer=-2),
@@ -109,7 +120,8 @@ def sample_body(rng: np.random.Generator) -> Body:
             Part(f"{side}_forearm", f"{side}_elbow", f"{side}_wrist", 0.125 * g, 0.083 * g,
                  dressed(top_cloth, sleeve, size.upper_arm, [size.forearm - 0.02]), size.forearm, 0.1,
                  lift=0.02, turn=side),
-            Part(f"{side}_thumb", f"{side}_thumb_root", f"{side}_thumb", 0.04 * g, 0.034 * g, bare, 0.1, lift=0.03),
+            Part(f"{side}_thumb", f"{side}_thumb_root", f"{side}_thumb", 0.04 * g, 0.034 * g, bare, 0.1,
+                 lift=0.03),
             Part(f"{side}_palm", f"{side}_wrist", f"{side}_knuckles", 0.078 * g, 0.088 * g, bare,
                  0.5 * size.hand, lift=0.04),
             Part(f"{side}_fingers", f"{side}_knuckles", f"{side}_fingertips", 0.082 * g, 0.056 * g, fingers,

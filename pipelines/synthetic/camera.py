@@ -34,7 +34,7 @@ class Camera:
         return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
     def project(self, points: Array) -> tuple[Array, Array]:
-        """Points (T, n, 3) in torso lengths -> (T, n, 2) pixels x, y and (T, n) pixels a torso length there."""
+        """Points (T, n, 3), torso lengths -> (T, n, 2) x, y in px, and (T, n) px a torso length there."""
         scale = self.torso_px * DISTANCE / (DISTANCE - points[..., 2])
         # The middle of a lying infant, legs drawn up, is the middle of the torso.
         flat = points[..., :2] @ self.rotation().T * scale[..., None] + self.centre_px

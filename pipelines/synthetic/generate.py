@@ -6,8 +6,9 @@ import csv
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -67,10 +68,12 @@ def generate(
     placed: list[Path] = []
     try:
         rows: dict[int, Row] = {}
-        for index, row in _render_all(stage, settings, subjects, seconds, seed, workers):
-            rows[index] = row
-            if progress is not None:
-                progress(len(rows), subjects)
+        # Closed before the clean-up below: no worker may still write into the folder.
+        with closing(_render_all(stage, settings, subjects, seconds, seed, workers)) as finished:
+            for index, row in finished:
+                rows[index] = row
+                if progress is not None:
+                    progress(len(rows), subjects)
         _write_manifest(stage / "manifest.csv", [rows[index] for index in range(subjects)])
         # The manifest comes last: where it lies, the set is complete.
         for name in (*settings.classes, "manifest.csv"):
@@ -91,7 +94,9 @@ def generate(
     return out / "manifest.csv"
 
 
-def _check_numbers(settings: SyntheticSettings, subjects: int, seconds: float, seed: int, workers: int) -> None:
+def _check_numbers(
+    settings: SyntheticSettings, subjects: int, seconds: float, seed: int, workers: int
+) -> None:
     least = len(settings.classes)
     if subjects < least:
         raise RefusedError(
@@ -112,7 +117,9 @@ def _check_numbers(settings: SyntheticSettings, subjects: int, seconds: float, s
 def _claim(out: Path) -> bool:
     """Makes the output folder and its place for unfinished work; True if the folder is new."""
     if out.exists() and not out.is_dir():
-        raise RefusedError(f"the output must be a folder. Received: the file {str(out)!r}. Choose another name")
+        raise RefusedError(
+            f"the output must be a folder. Received: the file {str(out)!r}. Choose another name"
+        )
     try:
         if out.is_dir() and any(out.iterdir()):
             raise RefusedError(
@@ -123,14 +130,15 @@ def _claim(out: Path) -> bool:
         (out / _UNFINISHED).mkdir(parents=True)
     except OSError as error:
         raise RefusedError(
-            f"the output folder must be writable. Received: {str(out)!r} ({error.strerror}). Choose another folder"
+            f"the output folder must be writable. Received: {str(out)!r} ({error.strerror}). "
+            "Choose another folder"
         ) from error
     return made
 
 
 def _render_all(
     stage: Path, settings: SyntheticSettings, subjects: int, seconds: float, seed: int, workers: int
-) -> Iterator[tuple[int, Row]]:
+) -> Generator[tuple[int, Row], None, None]:
     """Index and manifest row of each recording, as they are finished."""
     if workers == 1:
         for index in range(subjects):
@@ -140,7 +148,8 @@ def _render_all(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, subjects), mp_context=context) as pool:
         futures = {
-            pool.submit(_render_one, stage, settings, index, seconds, seed): index for index in range(subjects)
+            pool.submit(_render_one, stage, settings, index, seconds, seed): index
+            for index in range(subjects)
         }
         try:
             for future in as_completed(futures):

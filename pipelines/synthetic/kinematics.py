@@ -143,12 +143,7 @@ def pose_skeleton(angles: Array, size: Proportions) -> Skeleton:
         "chest": waist + _turned(chest, (0.0, -0.22, 0.02)),
         "belly": waist + _turned(pelvis, (0.0, 0.16, 0.03)),
     }
-    head = (
-        chest
-        @ _rotation(2, a["neck_tilt"])
-        @ _rotation(1, a["neck_yaw"])
-        @ _rotation(0, a["neck_pitch"])
-    )
+    head = chest @ _rotation(2, a["neck_tilt"]) @ _rotation(1, a["neck_yaw"]) @ _rotation(0, a["neck_pitch"])
     # The head rolls on the mattress about the neck's root, its middle 1.15 half heights above.
     lean = chest @ _rotation(2, a["neck_tilt"])
     points["head"] = neck + _turned(lean, (0.0, -1.17 * size.head[1], 0.08))
@@ -171,7 +166,9 @@ def _grounded(point: Array) -> Array:
     return above
 
 
-def _arm(side: str, mirror: Array, a: dict[str, Array], chest: Array, neck: Array, size: Proportions) -> dict[str, Array]:
+def _arm(
+    side: str, mirror: Array, a: dict[str, Array], chest: Array, neck: Array, size: Proportions
+) -> dict[str, Array]:
     upper, lower = _limb(
         a[f"{side}_arm_abduction"], a[f"{side}_arm_elevation"], a[f"{side}_arm_twist"], a[f"{side}_elbow"]
     )
@@ -200,7 +197,9 @@ def _arm(side: str, mirror: Array, a: dict[str, Array], chest: Array, neck: Arra
     }
 
 
-def _leg(side: str, mirror: Array, a: dict[str, Array], pelvis: Array, tail: Array, size: Proportions) -> dict[str, Array]:
+def _leg(
+    side: str, mirror: Array, a: dict[str, Array], pelvis: Array, tail: Array, size: Proportions
+) -> dict[str, Array]:
     upper, lower = _limb(
         a[f"{side}_leg_abduction"], a[f"{side}_leg_elevation"], a[f"{side}_leg_twist"], a[f"{side}_knee"]
     )

@@ -115,7 +115,9 @@ def writhing(rng: np.random.Generator, times: Array, temper: Temper) -> Array:
         lag = np.arange(len(columns)) * 0.25 + rng.uniform(-0.08, 0.08, len(columns))
         swell = np.exp(0.3 * band_noise(rng, times, 1, 0.04, 0.2))
         wave = np.sqrt(2) * np.sin(2 * np.pi * (turns[:, None] + lag))
-        out[:, columns] += _POSTURE_SPREAD * _WRITHING_SHARE * temper.amplitude * swell * wave * _GAIN[columns]
+        out[:, columns] += (
+            _POSTURE_SPREAD * _WRITHING_SHARE * temper.amplitude * swell * wave * _GAIN[columns]
+        )
     start = rng.uniform(0, 6)
     while start < times[-1]:
         limb = GROUPS[_LIMB_GROUPS[rng.integers(4)]]
@@ -133,7 +135,7 @@ def fidgety(rng: np.random.Generator, times: Array, temper: Temper) -> Array:
     tempo = temper.tempo
     small = band_noise(rng, times, len(ANGLES), 0.7 * tempo, min(2.0 * tempo, 2.4))
     swell = np.exp(0.35 * band_noise(rng, times, len(ANGLES), 0.15, 0.6))
-    return out + 0.06 * temper.amplitude * swell * small * np.maximum(_GAIN, 0.35)
+    return out + 0.054 * temper.amplitude * swell * small * np.maximum(_GAIN, 0.35)
 
 
 def poor_repertoire(rng: np.random.Generator, times: Array, temper: Temper) -> Array:
@@ -174,9 +176,7 @@ def sample_rest(rng: np.random.Generator) -> Array:
     return _MEAN + _DEVIATION * np.clip(rng.normal(size=len(ANGLES)), -2, 2)
 
 
-def sample_angles(
-    rng: np.random.Generator, label: str, temper: Temper, num_frames: int, fps: float
-) -> Array:
+def sample_angles(rng: np.random.Generator, label: str, temper: Temper, num_frames: int, fps: float) -> Array:
     """Joint angles of one recording. Returns (T, angles) float64, radians, in the order of ANGLES."""
     times = np.arange(num_frames) / fps
     angles = sample_rest(rng) + MOVEMENTS[label](rng, times, temper)

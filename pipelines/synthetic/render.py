@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
-
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.synthetic.body import MARGIN, Body, Part
 from pipelines.synthetic.camera import Camera
 from pipelines.synthetic.kinematics import Skeleton
 from pipelines.synthetic.motion import Array
+from pipelines.synthetic.surface import RIM_WIDTH, Light, Surface, lay, pixel_box, rim_around, shade
 from pipelines.synthetic.texture import FACE_HEIGHT, FACE_WIDTH, SIDE, TEXELS, Image
-
-Field = NDArray[np.float32]
-
-_HALO: Final = 0.045  # width of the dark rim around each part, torso lengths
-_HALO_DEPTH: Final = 0.3
-_SHADE_STEPS: Final = 200.0  # steps of light from dark to 1; up to 255 fit a byte
-
-
-@dataclass(frozen=True)
-class Light:
-    """Light of one recording: direction to the lamp (x, y, z, unit length), strengths, colour factors BGR."""
-
-    direction: tuple[float, float, float]
-    ambient: float
-    diffuse: float
-    colour: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """Pixels of one part in its box: normal, cover by the part and by its dark rim."""
-
-    box: tuple[slice, slice]
-    cover: Field
-    rim: Field
-    shade: Field
-    column: Field
-    row: Field
 
 
 class BodyRenderer:
@@ -92,15 +61,21 @@ class BodyRenderer:
         return [part for _, part in sorted(keyed, key=lambda pair: pair[0])]
 
     def draw(self, frame: int, picture: Image, mask: Image) -> None:
-        """Draws the body of one frame into a picture (H, W, 3) uint8 BGR and a mask (H, W) uint8, 0 to 255."""
+        """Draws the body of one frame.
+
+        Args:
+            frame: index in time.
+            picture: (H, W, 3) uint8 BGR, drawn over in place.
+            mask: (H, W) uint8, the body's cover 0 to 255, raised in place.
+        """
         self._cast_shadow(frame, picture)
         for part in self.order(frame):
             if part is None:
                 self._draw_head(frame, picture, mask)
             else:
-                shape = self._segment(frame, part, picture.shape)
-                if shape is not None:
-                    _paint(shape, self._pictures[part.name], picture, mask)
+                surface = self._segment(frame, part, picture.shape)
+                if surface is not None:
+                    lay(surface, self._pictures[part.name], picture, mask)
 
     def _cast_shadow(self, frame: int, picture: Image) -> None:
         """Darkens the ground beside the body, away from the lamp, softly."""
@@ -129,14 +104,18 @@ class BodyRenderer:
         dark = dark[: box[0].stop - box[0].start, : box[1].stop - box[1].start]
         cv2.multiply(picture[box], cv2.merge([dark] * 3), dst=picture[box], scale=1 / 255)
 
-    def _segment(self, frame: int, part: Part, shape: tuple[int, ...]) -> _Shape | None:
+    def _segment(self, frame: int, part: Part, shape: tuple[int, ...]) -> Surface | None:
         a, b = self._names[part.start], self._names[part.end]
         (ax, ay), (bx, by) = self._xy[frame, a], self._xy[frame, b]
         sa, sb = self._scale[frame, a], self._scale[frame, b]
         ra, rb = part.start_radius * sa, part.end_radius * sb
-        rim = _HALO * sa
-        reach = max(ra, rb) * (1 + part.bulge) + rim + 1
-        box = _box(min(ax, bx) - reach, min(ay, by) - reach, max(ax, bx) + reach, max(ay, by) + reach, shape)
+        rim = RIM_WIDTH * sa
+        # A bulge lies between the ends and adds less than its share of the larger radius.
+        swell = max(ra, rb) * part.bulge + rim + 1
+        ea, eb = ra + swell, rb + swell
+        box = pixel_box(
+            min(ax - ea, bx - eb), min(ay - ea, by - eb), max(ax + ea, bx + eb), max(ay + ea, by + eb), shape
+        )
         if box is None:
             return None
         length = max(float(np.hypot(bx - ax, by - ay)), 1e-3)
@@ -168,7 +147,7 @@ class BodyRenderer:
         l_side = -uy * lx + ux * ly
         lambert = front * np.float32(lz * level - l_along * tilt) + side * np.float32(l_side)
         lambert += past * np.float32(l_along)
-        shade = self._shade(lambert, front)
+        shading = shade(self._light, lambert, front)
         # Along the limb the picture shortens with the limb; around it and on the ends, it follows the girth.
         turn = self._arm_twist[part.turn][frame] if part.turn else 0.0
         girth = TEXELS * (part.start_radius + part.end_radius) / 2
@@ -176,14 +155,7 @@ class BodyRenderer:
         row = side * (1 + np.float32(0.35) * side * side)
         row *= np.float32(girth)
         row += np.float32(SIDE / 2 + turn * girth * 0.5)
-        return _Shape(box, cover, _rim(outside, rim), shade, column, row)
-
-    def _shade(self, lambert: Field, front: Field) -> Field:
-        light = np.maximum(lambert, 0, out=lambert)
-        light *= np.float32(self._light.diffuse)
-        light += np.float32(self._light.ambient)
-        light *= np.float32(0.7) + np.float32(0.3) * front
-        return light
+        return Surface(box, cover, rim_around(outside, rim), shading, column, row)
 
     def _draw_head(self, frame: int, picture: Image, mask: Image) -> None:
         h = self._names["head"]
@@ -192,8 +164,8 @@ class BodyRenderer:
         rotation = self._head_rotation[frame]
         for side in ("left", "right"):
             self._draw_ear(frame, side, picture, mask)
-        reach = (max(self._size) * 1.05 + _HALO) * scale + 1
-        box = _box(cx - reach, cy - reach, cx + reach, cy + reach, picture.shape)
+        reach = (max(self._size) * 1.05 + RIM_WIDTH) * scale + 1
+        box = pixel_box(cx - reach, cy - reach, cx + reach, cy + reach, picture.shape)
         if box is None:
             return
         x = np.arange(box[1].start, box[1].stop, dtype=np.float32) - np.float32(cx)
@@ -213,14 +185,23 @@ class BodyRenderer:
         cover = np.clip(0.5 - outside, 0, 1)
         depth = (cv2.sqrt(np.maximum(1 - square, 0)) * np.float32(np.sqrt(dd)) - pd) * np.float32(1 / dd)
         sx, sy, sz = (q + depth * np.float32(k) for q, k in zip(p, d, strict=True))
-        normal = to_unit.T @ np.stack([sx, sy, sz]).reshape(3, -1)
-        normal = (normal * (1 / np.linalg.norm(normal, axis=0))).astype(np.float32).reshape(3, *sx.shape)
+        # Written out: a matrix product would start a library's threads in each worker.
+        columns = to_unit.T.astype(np.float32)
+        nx, ny, nz = (sx * c[0] + sy * c[1] + sz * c[2] for c in columns)
+        length = 1 / cv2.sqrt(nx * nx + ny * ny + nz * nz)
         lx, ly, lz = self._light.direction
-        lambert = normal[0] * np.float32(lx) + normal[1] * np.float32(ly) + normal[2] * np.float32(lz)
-        shade = self._shade(lambert, np.clip(normal[2], 0, 1))
+        lambert = (nx * np.float32(lx) + ny * np.float32(ly) + nz * np.float32(lz)) * length
+        shading = shade(self._light, lambert, np.clip(nz * length, 0, 1))
         column = (np.arctan2(sx, sz) * np.float32(0.5 / np.pi) + np.float32(0.5)) * np.float32(FACE_WIDTH)
-        row = (np.arcsin(np.clip(sy, -1, 1)) * np.float32(1 / np.pi) + np.float32(0.5)) * np.float32(FACE_HEIGHT)
-        _paint(_Shape(box, cover, _rim(outside, _HALO * scale), shade, column, row), self._head_picture, picture, mask)
+        row = (np.arcsin(np.clip(sy, -1, 1)) * np.float32(1 / np.pi) + np.float32(0.5)) * np.float32(
+            FACE_HEIGHT
+        )
+        lay(
+            Surface(box, cover, rim_around(outside, RIM_WIDTH * scale), shading, column, row),
+            self._head_picture,
+            picture,
+            mask,
+        )
 
     def _draw_ear(self, frame: int, side: str, picture: Image, mask: Image) -> None:
         ear = self._names[f"{side}_ear"]
@@ -234,35 +215,3 @@ class BodyRenderer:
             wide = max(1, round(2 * radius * float(scale)))
             cv2.line(picture, a, b, colour, wide, cv2.LINE_AA, 4)
             cv2.line(mask, a, b, 255, wide, cv2.LINE_AA, 4)
-
-
-def _box(x0: float, y0: float, x1: float, y1: float, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-    """Rows and columns of the pixels in a rectangle that lie in the picture; None if there are none."""
-    left, right = max(int(x0), 0), min(int(x1) + 2, shape[1])
-    top, bottom = max(int(y0), 0), min(int(y1) + 2, shape[0])
-    return (slice(top, bottom), slice(left, right)) if left < right and top < bottom else None
-
-
-def _rim(outside: Field, width: float) -> Field:
-    """Darkness of the rim: strongest at the edge, gone after `width` pixels."""
-    rim = np.clip(1 - outside * np.float32(1 / width), 0, 1)
-    rim *= rim
-    rim *= np.float32(_HALO_DEPTH)
-    return rim
-
-
-def _paint(shape: _Shape, texture: Image, picture: Image, mask: Image) -> None:
-    """Lays one shaded part and its dark rim over the picture, and the part over the mask."""
-    # Four channels and bytes: the library is several times faster on them than on three and on floats.
-    # Only pixels beyond the part, which are not laid, look past the surface's picture; the head looks nowhere past.
-    border = cv2.BORDER_CONSTANT if len(texture) == SIDE and texture.shape[1] == SIDE else cv2.BORDER_REPLICATE
-    wide = cv2.remap(texture, shape.column, shape.row, cv2.INTER_LINEAR, borderMode=border)
-    colour = cv2.cvtColor(wide, cv2.COLOR_BGRA2BGR)
-    light = (shape.shade * shape.cover * np.float32(_SHADE_STEPS)).astype(np.uint8)
-    lit = cv2.multiply(colour, cv2.merge([light] * 3), scale=1 / _SHADE_STEPS)
-    left = ((1 - shape.cover) * (1 - shape.rim) * np.float32(255)).astype(np.uint8)
-    region = picture[shape.box]
-    cv2.multiply(region, cv2.merge([left] * 3), dst=region, scale=1 / 255)
-    cv2.add(region, lit, dst=region)
-    covered = mask[shape.box]
-    np.maximum(covered, (shape.cover * np.float32(255)).astype(np.uint8), out=covered)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pipelines.synthetic.background import FAMILIES, paint_background
 from pipelines.synthetic.camera import Camera
 from pipelines.synthetic.motion import Array, band_noise
-from pipelines.synthetic.render import Light
 from pipelines.synthetic.settings import SyntheticSettings
+from pipelines.synthetic.surface import Light
 from pipelines.synthetic.texture import Colour, Image, hsv
 
 _MARGIN = 32  # px of ground beyond each edge of the frame, for the hand-held camera
@@ -67,9 +67,7 @@ def background_family(rng: np.random.Generator, settings: SyntheticSettings, lab
     return families[index % len(families)]
 
 
-def sample_scene(
-    rng: np.random.Generator, settings: SyntheticSettings, label: str, camera: Camera
-) -> Scene:
+def sample_scene(rng: np.random.Generator, settings: SyntheticSettings, label: str, camera: Camera) -> Scene:
     """The place of one recording; the class matters for the background's family alone."""
     family = background_family(rng, settings, label)
     ground_rng, light_rng, toy_rng = rng.spawn(3)
@@ -80,7 +78,8 @@ def sample_scene(
         _lay_toy(ground_rng, ground, camera)
     lit = np.clip(ground * map_[..., None] * np.array(light.colour, np.float32), 0, 255).astype(np.uint8)
     toys = tuple(
-        _sample_toy(toy_rng, settings, camera) for _ in range(int(toy_rng.integers(0, settings.distractors + 1)))
+        _sample_toy(toy_rng, settings, camera)
+        for _ in range(int(toy_rng.integers(0, settings.distractors + 1)))
     )
     return Scene(family, light, cv2.cvtColor(lit, cv2.COLOR_BGR2BGRA), toys)
 
@@ -89,12 +88,21 @@ def _sample_light(rng: np.random.Generator, settings: SyntheticSettings) -> tupl
     """Lamp, and its brightness over the ground, (h, w) float32 around 1."""
     angle = rng.uniform(0, 2 * np.pi)
     slant = np.deg2rad(rng.uniform(15, 50))
-    direction = (float(np.cos(angle) * np.sin(slant)), float(np.sin(angle) * np.sin(slant)), float(np.cos(slant)))
+    direction = (
+        float(np.cos(angle) * np.sin(slant)),
+        float(np.sin(angle) * np.sin(slant)),
+        float(np.cos(slant)),
+    )
     brightness = rng.uniform(*settings.light)
     cast = 1 + settings.colour_cast * rng.uniform(-1, 1, 3)
     colour = brightness * cast
     ambient = rng.uniform(0.42, 0.6)
-    light = Light(direction, float(ambient), float(1.08 - ambient), (float(colour[0]), float(colour[1]), float(colour[2])))
+    light = Light(
+        direction,
+        float(ambient),
+        float(1.08 - ambient),
+        (float(colour[0]), float(colour[1]), float(colour[2])),
+    )
     y = np.linspace(-1, 1, settings.height + 2 * _MARGIN, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, settings.width + 2 * _MARGIN, dtype=np.float32)
     fall = settings.light_gradient * rng.uniform(0, 1)
@@ -102,7 +110,9 @@ def _sample_light(rng: np.random.Generator, settings: SyntheticSettings) -> tupl
     return light, (1 + np.float32(fall / 2) * slope / np.float32(np.sqrt(2))).astype(np.float32)
 
 
-def _away_from_body(rng: np.random.Generator, camera: Camera, width: int, height: int, nearest: float) -> Array:
+def _away_from_body(
+    rng: np.random.Generator, camera: Camera, width: int, height: int, nearest: float
+) -> Array:
     """A spot in the frame at least `nearest` torso lengths from the body's long axis, or else a corner."""
     head = camera.rotation() @ np.array([0.0, -1.0])
     for _ in range(30):
@@ -139,7 +149,9 @@ def _sample_toy(rng: np.random.Generator, settings: SyntheticSettings, camera: C
     swing = rng.uniform(0.05, 0.2) * camera.torso_px
     pace = rng.uniform(0.2, 1.2)
     angle = rng.uniform(0, 2 * np.pi)
-    wave = np.sin(2 * np.pi * pace * times + rng.uniform(0, 6)) + 0.4 * band_noise(rng, times, 1, 0.1, 0.6)[:, 0]
+    wave = (
+        np.sin(2 * np.pi * pace * times + rng.uniform(0, 6)) + 0.4 * band_noise(rng, times, 1, 0.1, 0.6)[:, 0]
+    )
     path = spot + swing * wave[:, None] * np.array([np.cos(angle), np.sin(angle)])
     return Toy(path, float(radius), _toy_colour(rng), _toy_colour(rng), int(rng.choice([0, 3, 4, 5])))
 

@@ -122,7 +122,9 @@ def paint_head(rng: np.random.Generator, skin: Colour, hair: Colour, hairiness: 
     base = cv2.resize(paint_skin(rng, skin), (FACE_WIDTH * scale, FACE_HEIGHT * scale)).astype(np.float32)
     tone = np.array(skin)
 
-    def oval(x: float, y: float, rx: float, ry: float, colour: Colour | NDArray[np.float64], soft: float = 0.0) -> None:
+    def oval(
+        x: float, y: float, rx: float, ry: float, colour: Colour | NDArray[np.float64], soft: float = 0.0
+    ) -> None:
         column, row = _face_xy(x, y)
         per_radian = FACE_WIDTH / (2 * np.pi) * scale
         widen = 1 / np.sqrt(max(0.2, 1 - x * x - y * y))
@@ -168,7 +170,9 @@ def paint_head(rng: np.random.Generator, skin: Colour, hair: Colour, hairiness: 
     return _hair(rng, picture, np.array(hair), hairiness)
 
 
-def _hair(rng: np.random.Generator, picture: NDArray[np.float32], hair: NDArray[np.float64], amount: float) -> Image:
+def _hair(
+    rng: np.random.Generator, picture: NDArray[np.float32], hair: NDArray[np.float64], amount: float
+) -> Image:
     longitude, latitude = np.meshgrid(
         np.linspace(-np.pi, np.pi, FACE_WIDTH), np.linspace(-np.pi / 2, np.pi / 2, FACE_HEIGHT)
     )

@@ -30,7 +30,9 @@ def write_video(
         np.clip(np.round(noise.normal(0, settings.noise, shape)), -127, 127).astype(np.int16)
         for _ in range(_FIELDS)
     ]
-    with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact", "movflags": "+faststart"}) as container:
+    with av.open(
+        str(path), "w", format="mp4", options={"fflags": "+bitexact", "movflags": "+faststart"}
+    ) as container:
         stream = container.add_stream("libx264", rate=Fraction(settings.fps))
         stream.width, stream.height, stream.pix_fmt = settings.width, settings.height, "yuv420p"
         stream.options = {"crf": str(settings.crf), "preset": "superfast", "threads": "1"}

@@ -1,0 +1,292 @@
+"""A whole small study on generated infants: train, evaluate, report, export, predict."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from pipelines.build import read_index
+from pipelines.dataset import clip_dataset, shard_paths
+from pipelines.records import read_shard
+from pipelines.schema import ClipSpec, RefusedError
+from tfgma.bundle import VARIANTS, read_bundle
+from tfgma.config import load_study
+from tfgma.evaluation import evaluate, read_run_predictions, subject_scores
+from tfgma.export import convert, export
+from tfgma.inference import Predictor, TFLiteModel, network_inputs
+from tfgma.report import write_report
+from tfgma.runs import read_run
+from tfgma.training import make_optimizer, train
+
+STUDY = Path(__file__).parents[1] / "study.yaml"
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    told = []
+    train(load_study(STUDY), dataset, out, folds=[0, 2], progress=lambda *args: told.append(args))
+    assert [done for done, _, _ in told] == [1, 2, 3, 1, 2, 3]
+    return out
+
+
+@pytest.fixture(scope="module")
+def bundle(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bundles") / "bundle"
+    export(run, out, fold=2)
+    return out
+
+
+def test_a_run_holds_what_it_promises(run, dataset):
+    content = read_run(run)
+    assert content["trained_folds"] == [0, 2]
+    assert len(content["folds"]) == 3
+    assert content["environment"]["packages"]["keras"] == keras.__version__
+    for fold in (0, 2):
+        names = {path.name for path in (run / f"fold_{fold}").iterdir()}
+        assert {"model.keras", "logs", "predictions.csv", "history.csv"} <= names
+        assert list((run / f"fold_{fold}" / "logs").rglob("events.out.tfevents.*"))
+
+
+def test_no_subject_is_on_two_sides_in_the_written_records(run, dataset):
+    index = read_index(dataset)
+    spec = ClipSpec.model_validate(index["clip"])
+    for split in read_run(run)["folds"]:
+        sides = {}
+        for side in ("train", "val", "test"):
+            shards = shard_paths(dataset, index, split[side])
+            sides[side] = {who.subject for path in shards for _, who in read_shard(path, spec)}
+            assert sides[side] == set(split[side])
+        assert not sides["train"] & sides["val"]
+        assert not sides["train"] & sides["test"]
+        assert not sides["val"] & sides["test"]
+
+
+def test_predictions_are_the_networks_answers_for_the_right_clips(run, dataset):
+    with (run / "fold_0" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    header = ["fold", "split", "video", "subject", "start_seconds", "label", "p_FMs", "p_PR", "p_WMs"]
+    assert list(rows[0]) == header
+    split = read_run(run)["folds"][0]
+    for side in ("val", "test"):
+        assert {row["subject"] for row in rows if row["split"] == side} == set(split[side])
+    index = read_index(dataset)
+    network = keras.saving.load_model(run / "fold_0" / "model.keras", compile=False)
+    study = load_study(STUDY)
+    data = clip_dataset(
+        shard_paths(dataset, index, split["test"]), study.build.clip, batch_size=1, num_flows=study.model.num_flows
+    )
+    expected = {}
+    for inputs, meta in data:
+        logits = network.predict_on_batch(inputs)["logits"]
+        key = (meta["video"][0].numpy().decode(), round(float(meta["start_seconds"][0]), 3))
+        expected[key] = np.asarray(keras.ops.softmax(logits))[0]
+    found = {
+        (row["video"], float(row["start_seconds"])): [float(row[f"p_{name}"]) for name in index["classes"]]
+        for row in rows
+        if row["split"] == "test"
+    }
+    assert found.keys() == expected.keys()
+    for key, probabilities in found.items():
+        np.testing.assert_allclose(probabilities, expected[key], atol=1e-5)
+
+
+def test_tensorboard_holds_scalars_and_pictures(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tags = set()
+    for file in (run / "fold_0" / "logs").rglob("events.out.tfevents.*"):
+        events = EventAccumulator(str(file), size_guidance={"tensors": 0})
+        events.Reload()
+        tags |= set(events.Tags()["tensors"])
+    assert {"epoch_loss", "epoch_accuracy", "confusion matrix", "example clip: frames, joints, flow"} <= tags
+    assert any("learning_rate" in tag for tag in tags)
+
+
+def test_metrics_are_those_of_the_predictions(run):
+    from sklearn.metrics import accuracy_score, cohen_kappa_score
+
+    metrics = evaluate(run)
+    predictions = read_run_predictions(run)
+    test = predictions.where(predictions.sides == "test")
+    assert metrics["test"]["clip"]["accuracy"] == pytest.approx(
+        accuracy_score(test.labels, test.probabilities.argmax(axis=1))
+    )
+    assert metrics["test"]["clip"]["kappa"] == pytest.approx(
+        cohen_kappa_score(test.labels, test.probabilities.argmax(axis=1))
+    )
+    names, _, probabilities = subject_scores(test)
+    assert metrics["test"]["subject"]["n"] == len(names) == 6
+    one = test.subjects == names[0]
+    np.testing.assert_allclose(probabilities[0], test.probabilities[one].mean(axis=0))
+    assert json.loads((run / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    assert [fold["fold"] for fold in metrics["test"]["folds"]] == [0, 2]
+    accuracies = [fold["subject"]["accuracy"] for fold in metrics["test"]["folds"]]
+    spread = metrics["test"]["over_folds"]["subject"]["accuracy"]
+    assert spread["mean"] == pytest.approx(np.mean(accuracies))
+    assert spread["sd"] == pytest.approx(np.std(accuracies, ddof=1))
+
+
+def test_the_report_is_one_file_that_needs_no_network(run):
+    page = write_report(run, evaluate(run)).read_text()
+    assert "Research use only" in page
+    for subject in read_run(run)["folds"][0]["test"]:
+        assert subject in page
+    assert page.count("data:image/png;base64,") == 4
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_bundle_answers_as_keras_does(bundle):
+    description = read_bundle(bundle)
+    assert set(description.agreement) == set(VARIANTS)
+    assert description.agreement["float32"]["max_difference"] < 1e-4
+    assert description.agreement["float16"]["max_difference"] < 1e-2
+    assert description.inputs["flow"].shape == (64, 64, 20)
+    names = {path.name for path in bundle.iterdir()}
+    assert {"saved_model", "bundle.json", "MODEL_CARD.md"} <= names
+    sizes = {v: (bundle / f"model_{v}.tflite").stat().st_size for v in VARIANTS}
+    assert sizes["int8"] < 0.5 * sizes["float32"]
+    assert sizes["float16"] < 0.65 * sizes["float32"]
+    assert "Research use only" in (bundle / "MODEL_CARD.md").read_text()
+
+
+def test_the_int8_file_computes_in_int8(bundle):
+    model = TFLiteModel((bundle / "model_int8.tflite").read_bytes())
+    kinds = {detail["name"]: detail["dtype"] for detail in model._interpreter.get_tensor_details()}
+    floats = [name for name, kind in kinds.items() if kind == np.float32]
+    # Only what goes in and comes out is float.
+    assert len(floats) <= 3
+    assert sum(kind == np.int8 for kind in kinds.values()) > 40
+
+
+def test_the_saved_model_takes_any_batch(bundle, dataset, run):
+    import tensorflow as tf
+
+    served = tf.saved_model.load(str(bundle / "saved_model")).signatures["serving_default"]
+    rng = np.random.default_rng(0)
+    inputs = {
+        "image": rng.random((3, 64, 64, 3), np.float32),
+        "flow": rng.uniform(-1, 1, (3, 64, 64, 20)).astype(np.float32),
+    }
+    probabilities = served(**{name: tf.constant(value) for name, value in inputs.items()})["probabilities"].numpy()
+    lite = TFLiteModel((bundle / "model_float32.tflite").read_bytes())
+    for row in range(3):
+        one = {name: value[row : row + 1] for name, value in inputs.items()}
+        np.testing.assert_allclose(lite(one), probabilities[row], atol=1e-5)
+
+
+def test_inputs_are_bound_by_name_whatever_their_order(bundle):
+    lite = TFLiteModel((bundle / "model_float32.tflite").read_bytes())
+    rng = np.random.default_rng(0)
+    image = rng.random((1, 64, 64, 3), np.float32)
+    flow = rng.uniform(-1, 1, (1, 64, 64, 20)).astype(np.float32)
+    first, second = lite({"image": image, "flow": flow}), lite({"flow": flow, "image": image})
+    np.testing.assert_array_equal(first, second)
+
+
+def test_python_inputs_without_tensorflow_equal_those_of_tf_data(bundle, dataset):
+    description = read_bundle(bundle)
+    index = read_index(dataset)
+    shard = dataset / "shards" / index["videos"][0]["shard"]
+    spec = description.build.clip
+    inputs, _ = next(iter(clip_dataset([shard], spec, batch_size=1, num_flows=description.num_flows)))
+    clip, _ = next(read_shard(shard, spec))
+    mine = network_inputs(clip, description)
+    np.testing.assert_allclose(mine["flow"], inputs["flow"], atol=1e-6)
+    assert np.abs(mine["image"] - inputs["image"].numpy()).mean() < 0.005  # two JPEG decoders
+
+
+def test_a_video_is_assessed_as_its_records_are(bundle, infants, dataset, run):
+    """predict on the video file against the network's answers for the records that were built from it."""
+    video = sorted(infants.glob("WMs/*/video.mp4"))[0]
+    with Predictor(bundle) as predictor:
+        answer = predictor.assess(video)
+        again = predictor.assess(video)
+    np.testing.assert_array_equal(answer.clip_probabilities, again.clip_probabilities)
+    entry = next(e for e in read_index(dataset)["videos"] if e["subject"] == video.parent.name)
+    description = read_bundle(bundle)
+    network = keras.saving.load_model(run / "fold_2" / "model.keras", compile=False)
+    clips = [clip for clip, _ in read_shard(dataset / "shards" / entry["shard"], description.build.clip)]
+    assert len(answer.start_seconds) == len(clips) == 3
+    for clip, probabilities in zip(clips, answer.clip_probabilities, strict=True):
+        logits = network.predict_on_batch(network_inputs(clip, description))["logits"]
+        # The records' pictures went through JPEG, the video's did not.
+        np.testing.assert_allclose(probabilities, np.asarray(keras.ops.softmax(logits))[0], atol=0.02)
+    assert answer.predicted == answer.classes[int(answer.clip_probabilities.mean(axis=0).argmax())]
+
+
+def test_a_changed_model_file_is_refused(bundle, tmp_path):
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    content = bytearray((copy / "model_int8.tflite").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / "model_int8.tflite").write_bytes(content)
+    with pytest.raises(RefusedError, match=r"model_int8.tflite must be the exported file, SHA-256"):
+        Predictor(copy, "int8")
+
+
+def test_float32_that_differs_from_keras_is_not_exported(run, tmp_path, monkeypatch):
+    from tfgma import export as room
+
+    def wrong(network, variant, clips):
+        twisted = keras.models.clone_model(network)
+        return convert(twisted, variant, clips)  # fresh random weights
+
+    monkeypatch.setattr(room, "convert", wrong)
+    with pytest.raises(RefusedError, match=r"model_float32.tflite must answer as Keras does within 0.001"):
+        export(run, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_clip_spec_than_the_data_sets_is_refused(dataset, tmp_path):
+    study = load_study(STUDY, ("build.clip.size=96",))
+    with pytest.raises(RefusedError, match=r"must be built with the config's clip settings.*'size': 96"):
+        train(study, dataset, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "folds", "message"),
+    [
+        ("model.num_flows=99", [0], r"num_flows must be at most the 12 flows"),
+        ("train.epochs=1", [3], r"--fold must lie between 0 and 2, or be all. Received: 3"),
+        ("split.folds=9", [0], r"each class needs at least 9 groups"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(dataset, tmp_path, change, folds, message):
+    with pytest.raises(RefusedError, match=message):
+        train(load_study(STUDY, (change,)), dataset, tmp_path / "run", folds=folds)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_never_overwritten(run, dataset):
+    with pytest.raises(RefusedError, match=r"new or empty folder"):
+        train(load_study(STUDY), dataset, run)
+
+
+def test_what_is_no_run_or_bundle_is_refused(tmp_path, run):
+    with pytest.raises(RefusedError, match=r"RUN must be a folder that tfgma train wrote"):
+        evaluate(tmp_path)
+    with pytest.raises(RefusedError, match=r"--model must be a folder that tfgma export wrote"):
+        read_bundle(tmp_path)
+    (tmp_path / "bundle.json").write_text('{"bundle_version": 7}')
+    with pytest.raises(RefusedError, match=r"version 1. Received: 7"):
+        read_bundle(tmp_path)
+    with pytest.raises(RefusedError, match=r"--fold must be one of \[0, 2\]. Received: 1"):
+        export(run, tmp_path / "out", fold=1)
+    with pytest.raises(RefusedError, match=r"--out must be a new or empty folder"):
+        export(run, tmp_path)
+
+
+def test_the_rate_warms_up_and_falls():
+    settings = load_study(STUDY).train
+    schedule = make_optimizer(settings, steps_per_epoch=10)._learning_rate
+    rates = [float(schedule(step)) for step in range(30)]
+    assert rates[0] == pytest.approx(settings.learning_rate / 10)
+    assert max(rates) == pytest.approx(settings.learning_rate, rel=1e-3)
+    assert rates.index(max(rates)) == 10
+    assert rates[-1] < 0.05 * settings.learning_rate
