@@ -18,7 +18,6 @@ from pipelines.pose import Body, BodyFinder
 from pipelines.schema import JOINTS, RefusedError
 from pipelines.video import DecodeReport, SampledFrame, sample_frames
 
-
 MOST_REPEATED = 0.3
 """A larger share of frames that repeat their neighbour means that the video is slower than the clips."""
 
@@ -121,8 +120,8 @@ def _refuse_fruitless(path: Path, config: BuildConfig, report: ProcessReport) ->
         )
     if report.frames_with_body == 0:
         raise RefusedError(
-            f"a video must show a person. Received: {path.name} with {decode.sampled} sampled frames, none of "
-            "them with a body. Film the whole body from above in good light"
+            f"a video must show a person. Received: {path.name} with {decode.sampled} sampled frames, none "
+            "of them with a body. Film the whole body from above in good light"
         )
     raise RefusedError(
         f"a clip must show the body in at least {config.quality.min_body_share:.0%} of its frames. Received: "

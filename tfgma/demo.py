@@ -22,8 +22,9 @@ from tfgma.training import train
 
 CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 MARK = "demo.json"
-SUBJECTS = 42
-SECONDS = 20.0
+SUBJECTS = 60
+SECONDS = 11.0
+VIDEOS = SyntheticSettings(width=480, height=360)
 NEW_VIDEO_SEED_OFFSET = 1000
 
 Progress = Callable[[int, int, str], None]
@@ -49,7 +50,7 @@ def run_demo(
     clock = _Clock(say)
     generate(
         videos,
-        SyntheticSettings(),
+        VIDEOS,
         subjects=SUBJECTS,
         seconds=SECONDS,
         seed=seed,
@@ -72,7 +73,7 @@ def run_demo(
     clock.say(f"SavedModel and four TFLite files: {bundle}")
 
     new = out / "new_video"
-    generate(new, SyntheticSettings(), subjects=3, seconds=SECONDS, seed=seed + NEW_VIDEO_SEED_OFFSET)
+    generate(new, VIDEOS, subjects=3, seconds=SECONDS, seed=seed + NEW_VIDEO_SEED_OFFSET, workers=workers)
     with Predictor(bundle, "int8") as predictor:
         answers = [predictor.assess(video).as_json() for video in sorted(new.glob("*/*/*.mp4"))]
     clock.say("predicted three new infants with the int8 file")

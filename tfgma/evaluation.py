@@ -87,9 +87,9 @@ def subject_scores(predictions: Predictions) -> tuple[list[str], np.ndarray, np.
     return [name.partition("\x00")[0] for name in names], labels, probabilities
 
 
-def _mean_and_deviation(values: list[float | None]) -> dict[str, float] | None:
+def _mean_and_deviation(values: list[float | None]) -> dict[str, float | None] | None:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    deviation = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
+    deviation = float(np.std(known, ddof=1)) if len(known) > 1 else None
     return {"mean": float(np.mean(known)), "sd": deviation, "folds": len(known)}

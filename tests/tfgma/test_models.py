@@ -97,7 +97,10 @@ def test_flow_stem_is_the_rgb_stem_averaged_and_the_rest_is_taken_over(tmp_path)
         (lambda: TwoStream(IMAGE, FLOW, 1), r"num_classes must be at least 2. Received: 1"),
         (lambda: backbone("vgg", IMAGE), r'backbone must be one of .*Received: "vgg"'),
         (lambda: resnet("resnet11", IMAGE), r'variant must be one of .*Received: "resnet11"'),
-        (lambda: backbone("resnet10", IMAGE, weights="none.weights.h5"), r"weights must be a .weights.h5 file"),
+        (
+            lambda: backbone("resnet10", IMAGE, weights="none.weights.h5"),
+            r"weights must be a .weights.h5 file",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(build, message):
@@ -126,7 +129,9 @@ def published_name(stream, layer):
 
     inner = layer.removeprefix(f"{stream}_")
     inner = re.sub(r"^(layer\d)_(\d+)_", r"\1.\2.", inner)
-    return f"{stream}." + inner.replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
+    return f"{stream}." + inner.replace("downsample_conv", "downsample.0").replace(
+        "downsample_bn", "downsample.1"
+    )
 
 
 def set_published_weights(network):

@@ -78,7 +78,10 @@ def test_predictions_are_the_networks_answers_for_the_right_clips(run, dataset):
     network = keras.saving.load_model(run / "fold_0" / "model.keras", compile=False)
     study = load_study(STUDY)
     data = clip_dataset(
-        shard_paths(dataset, index, split["test"]), study.build.clip, batch_size=1, num_flows=study.model.num_flows
+        shard_paths(dataset, index, split["test"]),
+        study.build.clip,
+        batch_size=1,
+        num_flows=study.model.num_flows,
     )
     expected = {}
     for inputs, meta in data:
@@ -172,7 +175,9 @@ def test_the_saved_model_takes_any_batch(bundle, dataset, run):
         "image": rng.random((3, 64, 64, 3), np.float32),
         "flow": rng.uniform(-1, 1, (3, 64, 64, 20)).astype(np.float32),
     }
-    probabilities = served(**{name: tf.constant(value) for name, value in inputs.items()})["probabilities"].numpy()
+    probabilities = served(**{name: tf.constant(value) for name, value in inputs.items()})[
+        "probabilities"
+    ].numpy()
     lite = TFLiteModel((bundle / "model_float32.tflite").read_bytes())
     for row in range(3):
         one = {name: value[row : row + 1] for name, value in inputs.items()}
@@ -257,7 +262,9 @@ def test_another_clip_spec_than_the_data_sets_is_refused(dataset, tmp_path):
         ("split.folds=9", [0], r"each class needs at least 9 groups"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_before_anything_is_written(dataset, tmp_path, change, folds, message):
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    dataset, tmp_path, change, folds, message
+):
     with pytest.raises(RefusedError, match=message):
         train(load_study(STUDY, (change,)), dataset, tmp_path / "run", folds=folds)
     assert not (tmp_path / "run").exists()

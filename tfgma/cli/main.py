@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -40,6 +41,7 @@ def main() -> None:
         silence_native_logs()
         # Libraries warn users of their own deprecations; tests run with warnings shown.
         warnings.simplefilter("ignore")
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -1,0 +1,202 @@
+"""The command line as a user meets it: whole commands in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import numbered_frames, write_video
+
+STUDY = Path(__file__).parent / "study.yaml"
+TFGMA = Path(sys.executable).parent / "tfgma"
+
+
+def tfgma(*arguments, code=0, env=None):
+    """Runs the command; returns stdout, or stderr where it is expected to fail."""
+    done = subprocess.run(
+        [str(TFGMA), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **(env or {})},
+        timeout=600,
+    )
+    assert done.returncode == code, done.stderr + done.stdout
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def bundle(dataset, tmp_path_factory):
+    """One fold, trained, evaluated and exported through the command line."""
+    folder = tmp_path_factory.mktemp("cli")
+    trained = tfgma(
+        "train", "--config", STUDY, "--data", dataset, "--out", folder / "run", "--fold", "1", "--json"
+    )
+    assert json.loads(trained)["trained_folds"] == [1]
+    metrics = json.loads(tfgma("evaluate", folder / "run", "--json"))
+    assert 0 <= metrics["test"]["subject"]["accuracy"] <= 1
+    assert Path(metrics["report"]).is_file()
+    exported = json.loads(tfgma("export", folder / "run", "--out", folder / "bundle", "--json"))
+    assert exported["agreement"]["float32"]["max_difference"] < 1e-4
+    return folder / "bundle"
+
+
+def test_predict_answers_for_a_new_video_in_every_variant(bundle, infants):
+    video = sorted(infants.glob("FMs/*/video.mp4"))[0]
+    for variant in ("float32", "float16", "dynamic", "int8"):
+        answer = json.loads(tfgma("predict", video, "--model", bundle, "--variant", variant, "--json"))
+        (one,) = answer["videos"]
+        assert set(one["probabilities"]) == {"FMs", "PR", "WMs"}
+        assert sum(one["probabilities"].values()) == pytest.approx(1, abs=0.02)
+        assert len(one["clips"]) == 3
+        assert answer["notice"].startswith("Research use only")
+
+
+def test_predict_says_what_it_could_not_assess_and_still_answers_for_the_rest(bundle, infants, tmp_path):
+    good = sorted(infants.glob("FMs/*/video.mp4"))[0]
+    bad = tmp_path / "text.mp4"
+    bad.write_text("no video")
+    done = subprocess.run(
+        [str(TFGMA), "predict", str(bad), str(good), "--model", str(bundle), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert [Path(one["video"]).name for one in answer["videos"]] == ["video.mp4"]
+    assert Path(answer["refused"][0]["video"]).name == "text.mp4"
+    assert one_sentence(done.stderr)
+
+
+def test_predict_runs_where_tensorflow_cannot_be_imported(bundle, infants, tmp_path):
+    """A poisoned `tensorflow` and `keras` come first on the path."""
+    for name in ("tensorflow", "keras", "sklearn"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise RuntimeError('{name} was imported')")
+    video = sorted(infants.glob("FMs/*/video.mp4"))[0]
+    tfgma("predict", video, "--model", bundle, env={"PYTHONPATH": str(tmp_path)})
+
+
+def test_help_imports_no_heavy_package():
+    script = (
+        "import sys; sys.argv = ['tfgma', '--help']\n"
+        "try:\n    from tfgma.cli import main; main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'cv2', 'mediapipe', 'av', 'numpy', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy - {'numpy'}, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["synthesize", "build-tfrecords", "inspect", "train", "evaluate", "export", "predict", "demo"],
+)
+def test_every_command_explains_itself_with_an_example(command):
+    text = tfgma(command, "--help")
+    assert f"tfgma {command}" in text.split("Example:")[1]
+
+
+def test_inspect_shows_a_table_and_a_picture(dataset, tmp_path):
+    text = tfgma("inspect", dataset, "--picture", tmp_path / "sheet.png")
+    assert "infant_001" in text
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+    content = json.loads(tfgma("inspect", dataset, "--picture", tmp_path / "sheet.png", "--json"))
+    assert len(content["videos"]) == 9
+
+
+def test_synthesize_writes_the_source_layout(tmp_path):
+    found = json.loads(
+        tfgma("synthesize", tmp_path / "v", "--subjects", 3, "--seconds", 0.5, "--seed", 3, "--json")
+    )
+    assert Path(found["manifest"]).is_file()
+    assert len(list((tmp_path / "v").glob("*/*/video.mp4"))) == 3
+
+
+def one_sentence(stderr):
+    lines = [line for line in stderr.splitlines() if line]
+    return len(lines) == 1 and lines[0].startswith("tfgma: ") and "Received: " in lines[0]
+
+
+def bad_input(tmp_path, case):
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    (videos / "FMs" / "anna").mkdir(parents=True)
+    if case == "empty folder":
+        return ["build-tfrecords", videos, "--out", out], out
+    write_video(videos / "FMs" / "anna" / "v.mp4", numbered_frames(90))
+    if case == "nobody":
+        return ["build-tfrecords", videos, "--out", out, "--config", STUDY], None
+    if case == "unwritable":
+        (tmp_path / "file").touch()
+        return ["build-tfrecords", videos, "--out", tmp_path / "file" / "d"], None
+    if case == "unknown key":
+        (tmp_path / "c.yaml").write_text("build: {clip: {fsp: 6}}")
+        return ["build-tfrecords", videos, "--out", out, "--config", tmp_path / "c.yaml"], out
+    if case == "no config":
+        return ["build-tfrecords", videos, "--out", out, "--config", tmp_path / "none.yaml"], out
+    if case == "other version":
+        out.mkdir()
+        (out / "dataset.json").write_text('{"format_version": 99}')
+        return ["train", "--data", out, "--out", tmp_path / "run"], tmp_path / "run"
+    if case == "no fold":
+        return ["train", "--data", out, "--out", tmp_path / "run", "--fold", "first"], tmp_path / "run"
+    if case == "no subjects":
+        return ["synthesize", out, "--subjects", "0"], out
+    raise AssertionError(case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "empty folder",
+        "nobody",
+        "unwritable",
+        "unknown key",
+        "no config",
+        "other version",
+        "no fold",
+        "no subjects",
+    ],
+)
+def test_bad_input_is_one_sentence_exit_1_and_nothing_half_written(tmp_path, case):
+    arguments, not_there = bad_input(tmp_path, case)
+    assert one_sentence(tfgma(*arguments, code=1))
+    assert not_there is None or not not_there.exists()
+    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.tfrecord"))
+
+
+def test_wrong_usage_is_exit_2():
+    assert "No such option" in tfgma("train", "--dta", "x", code=2)
+
+
+def test_an_interrupted_build_leaves_no_half_shard(infants, tmp_path):
+    """Ctrl-C in the middle; the next call completes the data set."""
+    import signal
+    import time
+
+    out = tmp_path / "dataset"
+    arguments = [str(TFGMA), "build-tfrecords", str(infants), "--out", str(out), "--config", str(STUDY)]
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(list(out.glob("shards/*.tfrecord"))) < 2:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "stopped on request" in stderr
+    assert "Traceback" not in stderr
+    assert not list(out.rglob("*.part"))
+    done_before = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/*.tfrecord")}
+    assert 2 <= len(done_before) < 9
+    tfgma("build-tfrecords", infants, "--out", out, "--config", STUDY)
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/*.tfrecord")}
+    assert len(after) == 9
+    kept = [name for name, stamp in done_before.items() if after[name] == stamp]
+    assert len(kept) >= len(done_before) - 2
