@@ -24,6 +24,8 @@ SHARDS = "shards"
 STAGES_VERSION = 1
 """Raised whenever the code of a stage changes what it writes; older shards are then made anew."""
 
+UNEXPECTED = "failed unexpectedly"
+
 Progress = Callable[[int, int, str], None]
 """Called with videos done, videos in all, and the last one's id."""
 
@@ -60,7 +62,9 @@ def build_dataset(
     done = len(entries)
     progress(done, len(sources), "")
     for identifier, entry in _process_all(todo, classes, out, config, workers):
-        entries[identifier] = {**entry, "key": keys[identifier]}
+        # What failed unexpectedly is tried again by the next build.
+        unexpected = (entry["left_out"] or "").startswith(UNEXPECTED)
+        entries[identifier] = {**entry, "key": None if unexpected else keys[identifier]}
         done += 1
         write_index(out, _index(entries, sources, classes, config))
         progress(done, len(sources), identifier)
@@ -214,6 +218,11 @@ def process_video(
             write_shard(shard, (encode_clip(clip, identity, config.jpeg_quality) for clip in clips))
     except RefusedError as error:
         left_out = str(error)
+    except OSError:
+        raise  # the disk, not the video
+    except Exception as error:  # one odd video must not end the work on a thousand others
+        left_out = f"{UNEXPECTED}: {type(error).__name__}: {error}"
+    if left_out:
         shard.unlink(missing_ok=True)
     return _entry(source, report, shard, left_out)
 

@@ -138,9 +138,9 @@ def _number(values: dict[str, str], column: str, where: str) -> float | None:
 
 
 def _identifier(path: Path) -> str:
-    """A name that is safe as a file's: letters, digits, dash, underscore."""
+    """A name that is safe as a file's: letters and digits of any script, dash, underscore."""
     parts = [part for part in path.with_suffix("").parts if part not in ("..", ".")]
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", "__".join(parts))
+    return re.sub(r"[^\w-]+", "-", "__".join(parts))
 
 
 def _refuse_conflicts(sources: list[Source]) -> None:

@@ -55,12 +55,8 @@ def train(
             unknown fold, or `out` is not empty.
     """
     index = read_index(dataset)
-    spec = ClipSpec.model_validate(index["clip"])
-    if spec != config.build.clip:
-        raise RefusedError(
-            f"the data set must be built with the config's clip settings, {config.build.clip.model_dump()}. "
-            f"Received: {spec.model_dump()}. Build it again with this config"
-        )
+    _refuse_other_build(index, config)
+    spec = config.build.clip
     if config.model.num_flows is not None and config.model.num_flows > spec.num_flows:
         raise RefusedError(
             f"model.num_flows must be at most the {spec.num_flows} flows of a stored clip. "
@@ -88,6 +84,25 @@ def train(
     for fold in chosen:
         train_fold(config, dataset, index, splits[fold], fold, fold_folder(out, fold), progress)
     return run
+
+
+def _refuse_other_build(index: dict[str, Any], config: StudyConfig) -> None:
+    """A bundle prepares videos by the study's build settings, so the data must have been built by them."""
+    wanted, found = flat(config.build.model_dump()), flat(index["config"])
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise RefusedError(
+                f"the data set must be built with the config's settings, build.{key}={wanted.get(key)}. "
+                f"Received: a data set with {found.get(key)}. Build it again, or change the config"
+            )
+
+
+def flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings as `{"clip.fps": 6.0, ...}`."""
+    out: dict[str, Any] = {}
+    for key, value in settings.items():
+        out |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return out
 
 
 def _split(index: dict[str, Any], config: StudyConfig) -> list[Fold]:

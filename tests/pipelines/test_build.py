@@ -120,6 +120,25 @@ def test_bad_videos_are_listed_with_their_reason_and_the_others_go_on(three, tmp
     assert len(stamps(tmp_path / "dataset")) == 3
 
 
+def test_a_video_that_breaks_a_stage_is_listed_and_tried_again(three, tmp_path, monkeypatch):
+    from pipelines import process
+    from pipelines.build import process_video
+    from pipelines.manifest import read_sources
+    from pipelines.pose_model import pose_model
+
+    def broken(*arguments, **options):
+        raise ValueError("no such stage")
+
+    (tmp_path / "dataset" / "shards").mkdir(parents=True)
+    source = read_sources(three)[0]
+    with monkeypatch.context() as context:
+        context.setattr(process, "video_clips", broken)
+        entry = process_video(source, ["FMs"], tmp_path / "dataset", SMALL, pose_model())
+    assert entry["left_out"] == "failed unexpectedly: ValueError: no such stage"
+    assert entry["shard"] is None
+    assert stamps(tmp_path / "dataset") == {}
+
+
 def test_nothing_usable_is_refused_and_listed(tmp_path):
     write_video(tmp_path / "videos" / "FMs" / "anna" / "v.mp4", numbered_frames(90))
     with pytest.raises(

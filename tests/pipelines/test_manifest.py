@@ -23,6 +23,11 @@ def test_folders_give_class_and_subject(tmp_path):
     ]
 
 
+def test_names_of_any_script_stay_apart(tmp_path):
+    path = manifest(tmp_path, "video,subject,label\n安娜/v.mp4,a,FMs\n本/v 1.mp4,b,FMs\n")
+    assert [one.id for one in read_sources(path)] == ["安娜__v", "本__v-1"]
+
+
 def test_a_manifest_carries_its_columns_along(tmp_path):
     path = manifest(
         tmp_path,

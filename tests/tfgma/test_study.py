@@ -247,9 +247,16 @@ def test_float32_that_differs_from_keras_is_not_exported(run, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_clip_spec_than_the_data_sets_is_refused(dataset, tmp_path):
-    study = load_study(STUDY, ("build.clip.size=96",))
-    with pytest.raises(RefusedError, match=r"must be built with the config's clip settings.*'size': 96"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("build.clip.size=96", r"config's settings, build.clip.size=96. Received: a data set with 64"),
+        ("build.flow.method=dis", r"build.flow.method=dis. Received: a data set with farneback"),
+    ],
+)
+def test_a_data_set_built_otherwise_than_the_config_says_is_refused(dataset, tmp_path, change, message):
+    study = load_study(STUDY, (change,))
+    with pytest.raises(RefusedError, match=message):
         train(study, dataset, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
