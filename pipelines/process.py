@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from pipelines.flow import ZERO_LEVEL, FlowEstimator, quantize_flow
 from pipelines.pose import Body, BodyFinder
 from pipelines.schema import JOINTS, RefusedError
 from pipelines.video import DecodeReport, SampledFrame, sample_frames
+
+LOOK_AHEAD = 4
+"""Decoded frames that may wait for the pose network."""
 
 MOST_REPEATED = 0.3
 """A larger share of frames that repeat their neighbour means that the video is slower than the clips."""
@@ -133,10 +137,23 @@ def _refuse_fruitless(path: Path, config: BuildConfig, report: ProcessReport) ->
 def _find_bodies(
     frames: Iterator[SampledFrame], finder: BodyFinder, report: ProcessReport
 ) -> Iterator[tuple[SampledFrame, Body | None]]:
-    for frame in frames:
-        body = finder.find(frame.pixels)
+    """Frames with their bodies, found in a second thread while this one decodes, aligns and computes flow."""
+    waiting: deque[tuple[SampledFrame, Future[Body | None]]] = deque()
+
+    def first() -> tuple[SampledFrame, Body | None]:
+        frame, future = waiting.popleft()
+        body = future.result()
         report.frames_with_body += body is not None
-        yield frame, body
+        return frame, body
+
+    # One thread: the finder remembers the frame before, so it must see them in order.
+    with ThreadPoolExecutor(1) as pool:
+        for frame in frames:
+            waiting.append((frame, pool.submit(finder.find, frame.pixels, frame.seconds)))
+            if len(waiting) > LOOK_AHEAD:
+                yield first()
+        while waiting:
+            yield first()
 
 
 def _set_upright(

@@ -107,6 +107,11 @@ def sample_frames(
                     yield SampledFrame(index, chosen_time, _pixels(chosen, long_side_px))
                 index += 1
             previous = (seconds, frame)
+        # The last frame stands until the next would come: a minute at 30 frames a second ends at 59.97 s.
+        target = start_seconds + index / fps
+        if previous is not None and target <= previous[0] + 0.5 / fps and wanted(index):
+            report.sampled += 1
+            yield SampledFrame(index, previous[0], _pixels(previous[1], long_side_px))
         if end_seconds is None and report.damaged is None:
             report.damaged = _missing_tail(stream, report.seconds)
         if report.frames == 0:

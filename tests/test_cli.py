@@ -51,7 +51,7 @@ def test_predict_answers_for_a_new_video_in_every_variant(bundle, infants):
         (one,) = answer["videos"]
         assert set(one["probabilities"]) == {"FMs", "PR", "WMs"}
         assert sum(one["probabilities"].values()) == pytest.approx(1, abs=0.02)
-        assert len(one["clips"]) == 3
+        assert len(one["clips"]) == 4
         assert answer["notice"].startswith("Research use only")
 
 

@@ -25,7 +25,7 @@ def test_the_index_says_what_the_shards_hold(dataset, infants):
         assert file_digest(path) == entry["shard_sha256"]
         assert file_digest(infants / entry["label"] / entry["subject"] / "video.mp4") == entry["sha256"]
         clips = list(read_shard(path, spec))
-        assert len(clips) == entry["clips"] == 3
+        assert len(clips) == entry["clips"] == 4
         for clip, who in clips:
             assert (who.subject, who.class_name, who.video) == (entry["subject"], entry["label"], entry["id"])
             assert index["classes"][who.label] == entry["label"]

@@ -32,7 +32,7 @@ def test_generated_infants_are_found_and_cut_out(infants, finder):
     for video in sorted(infants.glob("*/*/video.mp4")):
         frame, truth = truth_of(video)
         finder.restart()
-        body = finder.find(frame)
+        body = finder.find(frame, 0)
         assert body is not None, video
         scores.append(overlap(body.mask, mask_of(truth, frame.shape[1])))
         big = [JOINTS.index(f"{side}_{part}") for side in ("left", "right") for part in ("shoulder", "hip")]
@@ -46,19 +46,47 @@ def test_a_body_is_found_in_any_direction(infants, finder, quarter_turns):
     frame, truth = truth_of(sorted(infants.glob("*/*/video.mp4"))[0])
     turned = np.ascontiguousarray(np.rot90(frame, quarter_turns))
     finder.restart()
-    body = finder.find(turned)
+    body = finder.find(turned, 0)
     assert body is not None
     assert body.mask.shape == turned.shape[:2]
     assert overlap(body.mask, np.rot90(mask_of(truth, frame.shape[1]), quarter_turns)) > 0.85
 
 
-def test_a_direction_that_has_settled_is_left_again(infants, finder):
-    """Three frames settle the direction; the next is turned on its head and must still be found."""
+def test_a_body_is_followed_through_a_video(infants, finder):
+    video = sorted(infants.glob("*/*/video.mp4"))[3]
+    truth = np.load(video.with_name("truth.npz"))
+    finder.restart()
+    scores = []
+    for frame in sample_frames(video, 6):
+        body = finder.find(frame.pixels, frame.seconds)
+        assert body is not None
+        if frame.index < len(truth["masks"]):
+            mask = np.unpackbits(truth["masks"][frame.index], axis=-1)[:, : frame.pixels.shape[1]]
+            scores.append(overlap(body.mask, mask.astype(bool)))
+    assert np.median(scores) > 0.9
+    assert min(scores) > 0.7
+
+
+def test_a_body_that_is_gone_is_not_invented(infants, finder):
+    """After the direction has settled the frame goes black, then the body comes back."""
     frame, _ = truth_of(sorted(infants.glob("*/*/video.mp4"))[0])
     finder.restart()
-    for _ in range(4):
-        assert finder.find(frame) is not None
-    assert len(finder._votes) == 3
+    shown = [frame] * 5 + [np.zeros_like(frame)] * 3 + [frame] * 3
+    found = [finder.find(one, number / 6) is not None for number, one in enumerate(shown)]
+    assert found == [True] * 5 + [False] * 3 + [True] * 3
+
+
+def test_a_body_turned_over_is_found_in_its_new_direction(infants, finder):
+    """The tracker follows the old direction; the other directions are tried where it fails."""
+    frame, truth = truth_of(sorted(infants.glob("*/*/video.mp4"))[0])
+    finder.restart()
+    for number in range(5):
+        assert finder.find(frame, number / 6) is not None
+    later = [finder.find(np.rot90(frame, 2), number / 6) for number in range(5, 40)]
+    good = [body for body in later if body is not None]
+    mask = np.rot90(mask_of(truth, frame.shape[1]), 2)
+    assert good
+    assert overlap(good[-1].mask, mask) > 0.8
 
 
 @pytest.mark.parametrize("what", ["black", "noise", "ramp"])
@@ -72,7 +100,7 @@ def test_nobody_is_found_where_nobody_is(finder, what):
         ).copy(),
     }[what]
     finder.restart()
-    assert finder.find(frame) is None
+    assert finder.find(frame, 0) is None
 
 
 def test_the_model_is_assembled_once_and_the_same_everywhere(tmp_path, monkeypatch):
