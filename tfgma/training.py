@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,13 @@ def train(
         "trained_folds": chosen,
         "environment": environment(),
     }
-    write_json(out / RUN_FILE, run)
-    for fold in chosen:
-        train_fold(config, dataset, index, splits[fold], fold, fold_folder(out, fold), progress)
+    for number, fold in enumerate(chosen):
+        try:
+            train_fold(config, dataset, index, splits[fold], fold, fold_folder(out, fold), progress)
+        except BaseException:  # Ctrl-C too: a run holds finished folds only
+            shutil.rmtree(fold_folder(out, fold), ignore_errors=True)
+            raise
+        write_json(out / RUN_FILE, run | {"trained_folds": chosen[: number + 1]})
     return run
 
 

@@ -277,6 +277,19 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_is_stopped_keeps_finished_folds_only(dataset, tmp_path):
+    def stop_in_second_fold(done, total, text):
+        if text.startswith("fold 1"):
+            raise KeyboardInterrupt
+
+    study = load_study(STUDY, ("train.epochs=1", "model.streams=image"))
+    with pytest.raises(KeyboardInterrupt):
+        train(study, dataset, tmp_path / "run", progress=stop_in_second_fold)
+    assert read_run(tmp_path / "run")["trained_folds"] == [0]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["fold_0", "run.json"]
+    assert evaluate(tmp_path / "run")["test"]["subject"]["n"] == 3
+
+
 def test_a_run_is_never_overwritten(run, dataset):
     with pytest.raises(RefusedError, match=r"new or empty folder"):
         train(load_study(STUDY), dataset, run)
