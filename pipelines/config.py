@@ -33,7 +33,8 @@ class PoseSettings(Settings):
 class AlignmentSettings(Settings):
     """One transform a video sets the body upright."""
 
-    seconds: float = Field(60.0, gt=0, le=120, description="the transform is estimated on the video's start")
+    # Frames wait in memory until the transform is known: 1.2 MB each, six a second.
+    seconds: float = Field(30.0, gt=0, le=120, description="the transform is estimated on the video's start")
     every_seconds: float = Field(1.0, gt=0, description="one pose sampled every so many seconds")
     side_in_torsos: float = Field(3 / 0.8, gt=0, description="side of the square crop, in torso lengths")
 

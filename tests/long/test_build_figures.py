@@ -25,7 +25,8 @@ video, out = Path(sys.argv[1]), Path(sys.argv[2])
 model = pose_model()
 entry = process_video(Source("v", video, "s", "FMs", "s"), ["FMs"], out, BuildConfig(), model)
 assert entry["left_out"] is None, entry
-print(entry["seconds"], entry["clips"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+peak_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(entry["seconds"], entry["clips"], peak_bytes / 1e9)
 """
 
 
