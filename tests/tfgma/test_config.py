@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+from pipelines.schema import RefusedError
+from tfgma.config import load_study
+from tfgma.models.backbones import BACKBONES
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_introduces_itself_and_can_be_used(path):
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    for word in ("# Command:", "# Data:", "# Time:", "# Score:"):
+        assert any(line.startswith(word) for line in head), word
+    study = load_study(path)
+    assert {study.model.image_backbone, study.model.flow_backbone} <= set(BACKBONES)
+    assert (study.model.num_flows or 1) <= study.build.clip.num_flows
+
+
+def test_the_published_study_has_the_published_numbers():
+    study = load_study(CONFIGS[0].with_name("two_stream_gma.yaml"))
+    clip = study.build.clip
+    assert (clip.num_flows, clip.flow_channels, clip.size, clip.max_flow_px) == (30, 60, 224, 20)
+    assert (study.model.fusion, study.train.batch_size, study.train.learning_rate) == ("conv1x1", 64, 1e-5)
+
+
+def test_overrides_go_over_the_file_and_unknown_keys_are_refused():
+    path = CONFIGS[0].with_name("demo.yaml")
+    assert load_study(path, ("train.epochs=2",)).train.epochs == 2
+    with pytest.raises(RefusedError, match=r"demo.yaml: unknown key train.epoch. Received: 2"):
+        load_study(path, ("train.epoch=2",))
