@@ -12,8 +12,6 @@ from tfgma.bundle import VARIANTS
 from tfgma.cli.console import print_json, print_table, progress_bar
 from tfgma.cli.data import JSON, PATH, WORKERS
 
-FIGURES = ("accuracy", "mcc", "macro_precision", "macro_recall", "macro_f1", "kappa", "macro_auroc")
-
 
 @click.command()
 @click.option("--config", type=PATH, help="A study's YAML file.")
@@ -57,6 +55,7 @@ def evaluate(run: Path, as_json: bool) -> None:
     Example:
       tfgma evaluate run
     """
+    from tfgma.evaluation import SUMMARY
     from tfgma.evaluation import evaluate as evaluate_run
     from tfgma.report import write_report
 
@@ -67,7 +66,7 @@ def evaluate(run: Path, as_json: bool) -> None:
         return
     rows = [
         [name.replace("_", " "), *(_figure(metrics[side][level][name]) for side, level in SIDES_AND_LEVELS)]
-        for name in FIGURES
+        for name in SUMMARY
     ]
     header = ["figure", *(f"{side}, by {level}" for side, level in SIDES_AND_LEVELS)]
     print_table(f"chance accuracy {metrics['chance']:.2f}", header, rows)
