@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -15,13 +16,16 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from pipelines.clips import Clip
 from pipelines.config import BuildConfig
-from pipelines.manifest import Source, read_sources
+from pipelines.manifest import Source, read_folds, read_sources
+from pipelines.pose_model import pose_model
 from pipelines.schema import FORMAT_VERSION, RefusedError
+from pipelines.tools import MakeTools, standard_tools
 
 INDEX = "dataset.json"
 SHARDS = "shards"
-STAGES_VERSION = 1
+STAGES_VERSION = 2
 """Raised whenever the code of a stage changes what it writes; older shards are then made anew."""
 
 UNEXPECTED = "failed unexpectedly"
@@ -36,18 +40,21 @@ def build_dataset(
     config: BuildConfig,
     *,
     workers: int = 1,
+    make_tools: MakeTools = standard_tools,
     progress: Progress = lambda done, total, name: None,
 ) -> dict[str, Any]:
     """Builds or completes the data set in `out` and returns its index (the content of dataset.json).
 
     A video that cannot be used is left out and listed with its reason; the others go on. Finished videos
-    whose file and settings have not changed are not done again.
+    whose file and settings have not changed are not done again. `make_tools` gives each worker what finds
+    bodies and flow; it is pickled.
 
     Raises:
         RefusedError: no videos, contradicting labels, `out` is something else or cannot be written, or not
             one video could be used.
     """
     sources = read_sources(source)
+    folds = read_folds(source)
     classes = sorted({one.label for one in sources})
     finished = _prepare(out)
     # A new class moves the labels' numbers, so the classes are part of what a shard depends on.
@@ -61,14 +68,14 @@ def build_dataset(
     todo = [one for one in sources if one.id not in entries]
     done = len(entries)
     progress(done, len(sources), "")
-    for identifier, entry in _process_all(todo, classes, out, config, workers):
+    for identifier, entry in _process_all(todo, classes, out, config, workers, make_tools):
         # What failed unexpectedly is tried again by the next build.
         unexpected = (entry["left_out"] or "").startswith(UNEXPECTED)
         entries[identifier] = {**entry, "key": None if unexpected else keys[identifier]}
         done += 1
-        write_index(out, _index(entries, sources, classes, config))
+        write_index(out, _index(entries, sources, classes, folds, config))
         progress(done, len(sources), identifier)
-    index = _index(entries, sources, classes, config)
+    index = _index(entries, sources, classes, folds, config)
     write_index(out, index)
     _remove_strangers(out, index)
     if not any(entry["shard"] for entry in index["videos"]):
@@ -81,8 +88,11 @@ def build_dataset(
 
 
 def file_digest(path: Path) -> str | None:
-    """SHA-256 of a file's bytes; None if it cannot be read."""
+    """SHA-256 of a file's bytes, or of a folder's files with their names; None if unreadable."""
     try:
+        if path.is_dir():
+            files = [(file.name, file_digest(file)) for file in sorted(path.iterdir()) if file.is_file()]
+            return hashlib.sha256(repr(files).encode()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
@@ -159,17 +169,21 @@ def _is_whole(out: Path, entry: dict[str, Any]) -> bool:
 
 
 def _process_all(
-    todo: list[Source], classes: list[str], out: Path, config: BuildConfig, workers: int
+    todo: list[Source],
+    classes: list[str],
+    out: Path,
+    config: BuildConfig,
+    workers: int,
+    make_tools: MakeTools,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Entries of videos as they are finished, in whatever order."""
-    from pipelines.pose_model import pose_model
-
     if not todo:
         return
-    model = pose_model(config.pose.model)
+    if todo[0].has_pictures and "mediapipe" in (config.pose.method, config.segmentation.method):
+        pose_model(config.pose.model)  # fetched once, before the workers
     # Fresh processes: TensorFlow and MediaPipe do not survive a fork.
     with ProcessPoolExecutor(max_workers=max(1, workers), mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(process_video, one, classes, out, config, model): one for one in todo}
+        futures = {pool.submit(process_video, one, classes, out, config, make_tools): one for one in todo}
         try:
             for future in as_completed(futures):
                 yield futures[future].id, future.result()
@@ -190,14 +204,13 @@ def _process_all(
 
 
 def process_video(
-    source: Source, classes: list[str], out: Path, config: BuildConfig, model: Path
+    source: Source, classes: list[str], out: Path, config: BuildConfig, make_tools: MakeTools = standard_tools
 ) -> dict[str, Any]:
     """Writes one video's shard and returns its entry for dataset.json. Runs in a worker process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import cv2
 
-    from pipelines.pose import BodyFinder
-    from pipelines.process import ProcessReport, video_clips
+    from pipelines.process import ProcessReport
     from pipelines.records import Identity, encode_clip, write_shard
 
     cv2.setNumThreads(1)  # the other cores belong to the other workers
@@ -206,15 +219,8 @@ def process_video(
     shard = out / SHARDS / f"{source.id}.tfrecord"
     left_out = None
     try:
-        with BodyFinder(model, config.pose.min_score) as finder:
-            clips = video_clips(
-                source.path,
-                config,
-                finder,
-                start_seconds=source.start,
-                end_seconds=source.end,
-                report=report,
-            )
+        with contextlib.ExitStack() as held:
+            clips = _clips(source, config, make_tools, report, held)
             write_shard(shard, (encode_clip(clip, identity, config.jpeg_quality) for clip in clips))
     except RefusedError as error:
         left_out = str(error)
@@ -225,6 +231,28 @@ def process_video(
     if left_out:
         shard.unlink(missing_ok=True)
     return _entry(source, report, shard, left_out)
+
+
+def _clips(
+    source: Source, config: BuildConfig, make_tools: MakeTools, report: Any, held: contextlib.ExitStack
+) -> Iterator[Clip]:
+    from pipelines.process import video_clips
+    from pipelines.sequences import sequence_clips
+
+    if not source.has_pictures:
+        return sequence_clips(
+            source.path, config, start_seconds=source.start, end_seconds=source.end, report=report
+        )
+    tools = held.enter_context(make_tools(config))
+    return video_clips(
+        source.path,
+        config,
+        tools.finder,
+        flow=tools.flow,
+        start_seconds=source.start,
+        end_seconds=source.end,
+        report=report,
+    )
 
 
 def _entry(source: Source, report: Any, shard: Path, left_out: str | None) -> dict[str, Any]:
@@ -257,11 +285,17 @@ def _entry(source: Source, report: Any, shard: Path, left_out: str | None) -> di
 
 
 def _index(
-    entries: dict[str, dict[str, Any]], sources: list[Source], classes: list[str], config: BuildConfig
+    entries: dict[str, dict[str, Any]],
+    sources: list[Source],
+    classes: list[str],
+    folds: list[dict[str, list[str]]],
+    config: BuildConfig,
 ) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "classes": classes,
+        "pictures": sources[0].has_pictures,
+        "folds": folds,
         "clip": config.clip.model_dump(),
         "config": config.model_dump(),
         "config_sha256": config.digest(),

@@ -14,8 +14,9 @@ class Clip:
     """A window of a video, as networks see it; T = flows, T + 1 frames.
 
     `rgb`: (T+1, S, S, 3) uint8, upright masked body. `flow`: (T, S, S, 2) uint8 codes (pipelines.flow).
-    `pose`: (T+1, 33, 3) float32, x and y in pixels of the aligned frame, score. `mask_area`: (T+1,) float32,
-    share of the aligned frame. `quality`: share of frames with a body found.
+    `pose`: (T+1, 33, 3) float32, x and y in pixels of the aligned frame, score. `joint_features`:
+    (T+1, 18, 7) float32 (pipelines.joint_features). `mask_area`: (T+1,) float32, share of the aligned frame.
+    `quality`: share of frames with a body found. Clips of keypoint files have no frames in `rgb` and `flow`.
     """
 
     start_seconds: float
@@ -23,6 +24,7 @@ class Clip:
     rgb: np.ndarray
     flow: np.ndarray
     pose: np.ndarray
+    joint_features: np.ndarray
     mask_area: np.ndarray
     quality: float
 

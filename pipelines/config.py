@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.schema import ClipSpec, RefusedError
 
@@ -23,11 +23,26 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PoseSettings(Settings):
-    """The PoseLandmarker network: one network gives mask and joints."""
+STANDARD_METHODS = ("mediapipe", "farneback", "dis")
+"""Methods that need no network of the tfgma package."""
 
+
+class PoseSettings(Settings):
+    """Where joints come from; MediaPipe's network gives the mask as well."""
+
+    method: Literal["mediapipe", "openpose"] = "mediapipe"
+    weights: str | None = Field(None, description="OpenPose: a checkpoint or converted .keras file")
+    long_side_px: int = Field(368, ge=64, multiple_of=8, description="OpenPose: frames are scaled to this")
     model: str | None = Field(None, description="a .task file of your own, else the cached one")
     min_score: float = Field(0.5, ge=0, le=1, description="detection, presence and tracking confidence")
+
+
+class SegmentationSettings(Settings):
+    """Where the mask of the body comes from."""
+
+    method: Literal["mediapipe", "u2net"] = "mediapipe"
+    weights: str | None = Field(None, description="U2-Net: a checkpoint or converted .keras file")
+    size: int = Field(320, ge=32, multiple_of=32, description="U2-Net: frames are scaled to this square, px")
 
 
 class AlignmentSettings(Settings):
@@ -42,7 +57,9 @@ class AlignmentSettings(Settings):
 class FlowSettings(Settings):
     """Dense optical flow between consecutive sampled frames."""
 
-    method: Literal["farneback", "dis"] = "farneback"
+    method: Literal["farneback", "dis", "raft_large", "raft_small"] = "farneback"
+    weights: str | None = Field(None, description="RAFT: a checkpoint or converted .keras file")
+    num_updates: int = Field(12, ge=1, le=32, description="RAFT: refinements of each flow")
     masked: bool = Field(True, description="flow outside the body is set to zero")
 
 
@@ -52,33 +69,79 @@ class QualitySettings(Settings):
     min_body_share: float = Field(0.8, ge=0, le=1, description="share of a clip's frames with a body found")
 
 
+class InputSettings(Settings):
+    """What a network takes from a clip."""
+
+    num_flows: int | None = Field(None, ge=1, description="flows of the window seen; default: all of a clip")
+    num_frames: int = Field(8, ge=1, description="frames of a 3D network, spread evenly over the window")
+    slow_every: int = Field(4, ge=1, description="SlowFast: the slow path takes one of so many frames")
+    mean: float = Field(0.0, ge=0, le=1, description="subtracted from pictures 0..1")
+    std: float = Field(1.0, gt=0, description="pictures are divided by this after the mean")
+    pose_frames: int = Field(30, ge=1, description="frames of the short clips of a pose network")
+    pose_stride: int = Field(20, ge=1, description="frames from one short clip's start to the next one's")
+
+
+class KeypointSettings(Settings):
+    """Joints that come from files instead of the pose network."""
+
+    fps: float = Field(30.0, gt=0, description="frames a second of sequences that do not say")
+    min_score: float = Field(0.1, ge=0, le=1, description="joints below this count as unseen")
+
+
 class BuildConfig(Settings):
     """Everything that decides what a built data set holds."""
 
     clip: ClipSpec = ClipSpec()
     pose: PoseSettings = PoseSettings()
+    segmentation: SegmentationSettings = SegmentationSettings()
     alignment: AlignmentSettings = AlignmentSettings()
     flow: FlowSettings = FlowSettings()
     quality: QualitySettings = QualitySettings()
+    keypoints: KeypointSettings = KeypointSettings()
     mask_body: bool = Field(True, description="the body is cut out; false keeps the background (ablation)")
     align_body: bool = Field(True, description="the body is set upright; false takes the middle (ablation)")
     long_side_px: int = Field(640, ge=128, le=3840, description="frames are scaled down to this long side")
     jpeg_quality: int = Field(95, ge=50, le=100)
+
+    @property
+    def network_sections(self) -> tuple[str, ...]:
+        """Sections that choose a network of the tfgma package instead of a standard tool."""
+        sections = ("pose", "segmentation", "flow")
+        return tuple(name for name in sections if getattr(self, name).method not in STANDARD_METHODS)
+
+    @model_validator(mode="after")
+    def _networks_have_weights(self) -> BuildConfig:
+        for section in self.network_sections:
+            chosen = getattr(self, section)
+            if chosen.weights is None:
+                raise ValueError(f"{section}.method {chosen.method} needs {section}.weights. Received: none")
+        return self
 
     def digest(self) -> str:
         """SHA-256 of the settings, equal for equal settings."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
-def explain_invalid(error: ValidationError, where: str) -> str:
+def explain_invalid(error: ValidationError, where: str, values: Any = None) -> str:
     """One sentence from pydantic's list: which key, what rule, what value."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "settings"
+    key = ".".join(_written_parts(first["loc"], values)) or "settings"
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key {key}. Received: {first['input']!r}. Remove it or correct its name"
     message = first["msg"].removeprefix("Value error, ")
     received = "" if "Received" in message else f". Received: {first.get('input')!r}"
     return f"{where}: {key}: {message}{received}"
+
+
+def _written_parts(location: tuple[int | str, ...], values: Any) -> list[str]:
+    """The location as the user wrote it: without the tags that pydantic puts in for its unions."""
+    parts, place = [], values
+    for number, part in enumerate(location):
+        is_tag = isinstance(place, dict) and part not in place and number < len(location) - 1
+        if not is_tag:
+            parts.append(str(part))
+            place = place.get(part) if isinstance(place, dict) else None
+    return parts
 
 
 def parse_settings(values: dict[str, Any], kind: type[ModelT], where: str) -> ModelT:
@@ -90,7 +153,7 @@ def parse_settings(values: dict[str, Any], kind: type[ModelT], where: str) -> Mo
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise RefusedError(explain_invalid(error, where)) from error
+        raise RefusedError(explain_invalid(error, where, values)) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.config import InputSettings
 from pipelines.flow import LEVELS, ZERO_LEVEL
+from pipelines.inputs import PICTURES, frame_indices, input_shape, pose_starts, window_flows
 from pipelines.records import feature_description
 from pipelines.schema import ClipSpec, Feature, RefusedError
 from pipelines.transforms import (
@@ -18,10 +20,13 @@ from pipelines.transforms import (
     apply_flip,
     apply_geometry,
     apply_photometry,
+    flip_joint_features,
     sample_flip,
     sample_geometry,
     sample_photometry,
 )
+
+DEFAULT_INPUTS = InputSettings()
 
 META = (Feature.LABEL, Feature.CLASS, Feature.SUBJECT, Feature.VIDEO, Feature.START_SECONDS)
 """What goes along with a clip's inputs: label and identity."""
@@ -60,7 +65,8 @@ def clip_dataset(
     *,
     batch_size: int,
     inputs: Sequence[str] = ("image", "flow"),
-    num_flows: int | None = None,
+    settings: InputSettings = DEFAULT_INPUTS,
+    pictures: bool = True,
     augmentation: Augmentation | None = None,
     shuffle: bool = False,
     seed: int = 0,
@@ -68,29 +74,31 @@ def clip_dataset(
 ) -> tf.data.Dataset:
     """Batches `(inputs, meta)`.
 
-    `inputs`: dict of `image` (B, S, S, 3) float32 0..1 RGB, the window's middle frame, and `flow`
-    (B, S, S, 2L) float32, x0, y0, x1, y1, ..., -1..1 of max_flow_px; those that are asked for.
+    `inputs`: dict of those that are asked for, each (B, *pipelines.inputs.input_shape(name)) float32: `image`
+    (the window's middle frame), `frames`, `slow`, `fast` (frames spread over the window), RGB
+    (0..1 - mean) / std; `flow`, x0, y0, x1, y1, ..., -1..1 of max_flow_px; `pose`, joint features.
     `meta`: dict of the features in META, each (B,).
 
     Args:
-        num_flows: L, flows a network takes; a window of that length out of the stored clip, from its middle
-            or, with temporal jitter, from anywhere. Default: all.
+        settings: what of a clip a network takes; its window lies in the clip's middle or, with temporal
+            jitter, anywhere.
+        pictures: whether the records hold frames and flow (index["pictures"]).
         augmentation: given for training, None for everything else.
         cache: keeps decoded clips in memory (uint8) after the first epoch.
     """
-    length = spec.num_flows if num_flows is None else num_flows
-    if not 1 <= length <= spec.num_flows:
+    if not pictures and set(inputs) - {"pose"}:
         raise RefusedError(
-            f"num_flows must lie between 1 and the {spec.num_flows} flows that a stored clip has. "
-            f"Received: {length}"
+            f"a data set of keypoints has no pictures and no flow. Received: a network that takes "
+            f"{', '.join(sorted(inputs))}. Build the data set from videos, or choose a pose network"
         )
+    plan = _Plan.of(spec, settings, inputs, pictures, bool(augmentation and augmentation.temporal_jitter))
     files = tf.data.Dataset.from_tensor_slices([str(path) for path in shards])
     records = files.interleave(
         tf.data.TFRecordDataset, cycle_length=4 if shuffle else 1, num_parallel_calls=1, deterministic=True
     )
 
     def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _decode(record, spec, length, "image" in inputs, "flow" in inputs)
+        return _decode(record, plan)
 
     clips = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     if cache:
@@ -102,28 +110,58 @@ def clip_dataset(
     def finish(
         clip: dict[str, tf.Tensor], pair: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        return _finish(clip, pair, spec, length, inputs, augmentation)
+        return _finish(clip, pair, plan, augmentation)
 
     finished = tf.data.Dataset.zip(clips, seeds).map(finish, num_parallel_calls=tf.data.AUTOTUNE)
     return finished.batch(batch_size).prefetch(2)
 
 
-def _decode(
-    record: tf.Tensor, spec: ClipSpec, length: int, with_image: bool, with_flow: bool
-) -> dict[str, tf.Tensor]:
-    """A record's pixels as uint8: the frames that may be a window's middle, and all flows."""
-    size = spec.size
-    clip = tf.io.parse_single_example(record, feature_description(spec))
-    first, last = length // 2, length // 2 + spec.num_flows - length
-    jpegs, pngs = clip.pop(Feature.RGB)[first : last + 1], clip.pop(Feature.FLOW)
-    if with_image:
+@dataclass(frozen=True)
+class _Plan:
+    """What is read of each record.
+
+    `length`: L, flows of the window. `starts`: first frames that the window may have. `decoded`: frames of
+    the clip that any window needs. `window`: frames that a window needs, counted from its start.
+    """
+
+    spec: ClipSpec
+    settings: InputSettings
+    inputs: tuple[str, ...]
+    pictures: bool
+    length: int
+    starts: tuple[int, ...]
+    decoded: tuple[int, ...]
+    window: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, spec: ClipSpec, settings: InputSettings, inputs: Sequence[str], pictures: bool, anywhere: bool
+    ) -> _Plan:
+        for name in inputs:
+            input_shape(name, spec, settings)  # refuses what does not fit
+        length = window_flows(spec, settings)
+        spare = spec.num_flows - length
+        starts = tuple(range(spare + 1)) if anywhere else (spare // 2,)
+        window = sorted({i for n in PICTURES & set(inputs) for i in frame_indices(n, length, settings)})
+        decoded = sorted({start + index for start in starts for index in window})
+        return cls(spec, settings, tuple(inputs), pictures, length, starts, tuple(decoded), tuple(window))
+
+
+def _decode(record: tf.Tensor, plan: _Plan) -> dict[str, tf.Tensor]:
+    """A record's pixels as uint8: the frames that may be needed, and all flows."""
+    spec, size = plan.spec, plan.spec.size
+    clip = tf.io.parse_single_example(record, feature_description(spec, plan.pictures))
+    if not plan.pictures:
+        return clip
+    jpegs, pngs = clip.pop(Feature.RGB), clip.pop(Feature.FLOW)
+    if plan.decoded:
         frames = tf.map_fn(
             lambda jpeg: tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE"),
-            jpegs,
+            tf.gather(jpegs, plan.decoded),
             fn_output_signature=tf.uint8,
         )
-        clip[Feature.RGB] = tf.ensure_shape(frames, (last - first + 1, size, size, 3))
-    if with_flow:
+        clip[Feature.RGB] = tf.ensure_shape(frames, (len(plan.decoded), size, size, 3))
+    if "flow" in plan.inputs:
         both = tf.map_fn(lambda png: tf.io.decode_png(png, channels=1), pngs, fn_output_signature=tf.uint8)
         both = tf.ensure_shape(both, (spec.num_flows, size, 2 * size, 1))
         clip[Feature.FLOW] = tf.concat(tf.split(both, 2, axis=2), axis=-1)
@@ -131,49 +169,50 @@ def _decode(
 
 
 def _finish(
-    clip: dict[str, tf.Tensor],
-    seed: tf.Tensor,
-    spec: ClipSpec,
-    length: int,
-    inputs: Sequence[str],
-    augmentation: Augmentation | None,
+    clip: dict[str, tf.Tensor], seed: tf.Tensor, plan: _Plan, augmentation: Augmentation | None
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     """Cuts the window, changes it at random, and scales it as networks take it."""
-    size, spare = spec.size, spec.num_flows - length
+    size, length, settings = plan.spec.size, plan.length, plan.settings
     seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), num=4))
-    if augmentation and augmentation.temporal_jitter:
-        start = tf.random.stateless_uniform((), seeds[0], 0, spare + 1, tf.int32)
-    else:
-        start = tf.constant(spare // 2)
+    number = tf.random.stateless_uniform((), seeds[0], 0, len(plan.starts), tf.int32)
+    start = tf.constant(plan.starts)[number]
+    frames, flow = tf.zeros((0, size, size, 3)), tf.zeros((0, size, size, 2))
     if Feature.RGB in clip:
-        image = tf.cast(clip[Feature.RGB][start], tf.float32) / 255.0
-    else:
-        image = tf.zeros((size, size, 3))
+        windows = [[plan.decoded.index(start + index) for index in plan.window] for start in plan.starts]
+        frames = tf.cast(tf.gather(clip[Feature.RGB], tf.constant(windows)[number]), tf.float32) / 255.0
     if Feature.FLOW in clip:
         codes = tf.cast(clip[Feature.FLOW][start : start + length], tf.float32)
-        flow = (codes - ZERO_LEVEL) * (spec.max_flow_px / LEVELS)
-    else:
-        flow = tf.zeros((length, size, size, 2))
-    flow = tf.ensure_shape(flow, (length, size, size, 2))
-    tensors = ClipTensors(image, flow, clip[Feature.POSE][start : start + length + 1])
+        flow = (codes - ZERO_LEVEL) * (plan.spec.max_flow_px / LEVELS)
+        flow = tf.ensure_shape(flow, (length, size, size, 2))
+    joints = clip[Feature.JOINT_FEATURES][start : start + length + 1]
+    tensors = ClipTensors(frames, flow, clip[Feature.POSE][start : start + length + 1])
     if augmentation:
-        tensors = _augment(tensors, seeds[1:], augmentation, size)
+        flip = tf.logical_and(sample_flip(seeds[1]), augmentation.flip)
+        joints = tf.where(flip, flip_joint_features(joints), joints)
+        if Feature.RGB in clip or Feature.FLOW in clip:
+            tensors = _augment(tensors, flip, seeds[2:], augmentation, size)
     ready = {}
-    if "image" in inputs:
-        ready["image"] = tensors.image
-    if "flow" in inputs:
+    for name in PICTURES & set(plan.inputs):
+        places = [plan.window.index(index) for index in frame_indices(name, length, settings)]
+        chosen = (tf.gather(tensors.frames, places) - settings.mean) / settings.std
+        ready[name] = chosen[0] if name == "image" else chosen
+    if "flow" in plan.inputs:
         stack = tf.transpose(tensors.flow, [1, 2, 0, 3])
-        ready["flow"] = tf.reshape(stack, (size, size, 2 * length)) / spec.max_flow_px
+        ready["flow"] = tf.reshape(stack, (size, size, 2 * length)) / plan.spec.max_flow_px
+    if "pose" in plan.inputs:
+        firsts = pose_starts(length, settings)
+        ready["pose"] = tf.stack([joints[first : first + settings.pose_frames] for first in firsts])
+        ready["pose"] = tf.ensure_shape(ready["pose"], input_shape("pose", plan.spec, settings))
     return ready, {name: clip[name] for name in META}
 
 
 def _augment(
-    clip: ClipTensors, seeds: Sequence[tf.Tensor], augmentation: Augmentation, size: int
+    clip: ClipTensors, flip: tf.Tensor, seeds: Sequence[tf.Tensor], augmentation: Augmentation, size: int
 ) -> ClipTensors:
     if augmentation.flip:
-        clip = tf.cond(sample_flip(seeds[0]), lambda: apply_flip(clip), lambda: clip)
+        clip = tf.cond(flip, lambda: apply_flip(clip), lambda: clip)
     if any(augmentation.geometry):
-        clip = apply_geometry(clip, sample_geometry(seeds[1], augmentation.geometry, size))
+        clip = apply_geometry(clip, sample_geometry(seeds[0], augmentation.geometry, size))
     if augmentation.photometry:
-        clip = apply_photometry(clip, sample_photometry(seeds[2], augmentation.photometry))
+        clip = apply_photometry(clip, sample_photometry(seeds[1], augmentation.photometry))
     return clip

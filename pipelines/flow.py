@@ -30,9 +30,12 @@ class FlowEstimator:
         if method not in ("farneback", "dis"):
             raise RefusedError(f'flow.method must be one of farneback, dis. Received: "{method}"')
         self.method = method
-        # The faster presets skip the finest scale and halve slow movements of small frames.
         # The faster presets skip the finest scale and halve slow movements in small frames.
         self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) if method == "dis" else None
+
+    def prepare(self, frame: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB -> (H, W) uint8 grey, as `between` takes it."""
+        return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """(H, W) uint8 grey twice -> (H, W, 2) float32, x then y, pixels, positive right and down."""

@@ -1,4 +1,4 @@
-"""Which videos there are, of whom, with which label."""
+"""Which videos or sequences of joints there are, of whom, with which label."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.keypoints import read_stam_sequences
 from pipelines.schema import RefusedError
 from pipelines.video import SUFFIXES
+
+KEYPOINT_SUFFIXES = (".csv", ".h5", ".npy")
+"""Files of joints: DeepLabCut's, and STAM's sequences. A folder of them is OpenPose's."""
+
+STAM_FOLDER = "pose_sequences"
 
 REQUIRED = ("video", "subject", "label")
 OPTIONAL = ("group", "start", "end", "age_weeks")
@@ -32,16 +38,23 @@ class Source:
     age_weeks: float | None = None
     other: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def has_pictures(self) -> bool:
+        """False for files and folders of joints."""
+        return not (self.path.suffix.lower() in KEYPOINT_SUFFIXES or self.path.is_dir())
+
 
 def read_sources(source: Path) -> list[Source]:
-    """The videos of a data set.
+    """The videos, or the sequences of joints, of a data set.
 
     Args:
-        source: a CSV manifest; a folder with `manifest.csv`; or a folder `<class>/<subject>/*.mp4`.
+        source: a CSV manifest; a folder with `manifest.csv`; a folder `<class>/<subject>/*.mp4`, or with
+            DeepLabCut's files (.csv, .h5) or OpenPose's folders in place of videos; or a folder in STAM's
+            layout.
 
     Raises:
-        RefusedError: nothing there, a missing column or label, a video that is listed twice, or one
-            subject with two labels; the row is named.
+        RefusedError: nothing there, a missing column or label, a video that is listed twice, videos beside
+            sequences of joints, or one subject with two labels; the row is named.
     """
     if source.is_file():
         if source.suffix.lower() != ".csv":
@@ -52,25 +65,73 @@ def read_sources(source: Path) -> list[Source]:
         found = _read_manifest(source)
     elif source.is_dir():
         manifest = source / "manifest.csv"
-        found = _read_manifest(manifest) if manifest.is_file() else _read_folders(source)
+        if (source / STAM_FOLDER).is_dir():
+            found = _read_stam(source)
+        else:
+            found = _read_manifest(manifest) if manifest.is_file() else _read_folders(source)
     else:
         raise RefusedError(f"SOURCE must be an existing folder or .csv manifest. Received: {str(source)!r}")
     _refuse_conflicts(found)
     return found
 
 
+def read_folds(source: Path) -> list[dict[str, list[str]]]:
+    """The folds that a folder in STAM's layout brings along, `{"train", "val", "test"}: subjects`; else none.
+
+    Raises:
+        RefusedError: as `pipelines.keypoints.read_stam_sequences`.
+    """
+    if not (source / STAM_FOLDER).is_dir():
+        return []
+    return [
+        {"train": list(train), "val": list(val), "test": list(test)}
+        for train, val, test in read_stam_sequences(source).folds
+    ]
+
+
+def _read_stam(root: Path) -> list[Source]:
+    return [
+        Source(
+            _identifier(Path(f"{infant}.npy")),
+            root / STAM_FOLDER / infant / "raw_skel.npy",
+            infant,
+            str(label),
+            infant,
+        )
+        for infant, label in sorted(read_stam_sequences(root).labels.items())
+    ]
+
+
 def _read_folders(root: Path) -> list[Source]:
-    found = []
-    for path in sorted(root.glob("*/*/*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
-            label, subject = path.parent.parent.name, path.parent.name
-            found.append(Source(_identifier(path.relative_to(root)), path, subject, label, group=subject))
-    if not found:
+    below = [path for path in sorted(root.glob("*/*/*")) if not path.name.startswith(".")]
+    paths = [path for path in below if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not paths:  # beside videos such files are their by-products
+        paths = [path for path in below if _is_keypoints(path)]
+        # DeepLabCut writes both; one is enough.
+        paths = [
+            path for path in paths if path.suffix.lower() != ".h5" or path.with_suffix(".csv") not in paths
+        ]
+    if not paths:
         raise RefusedError(
             f"SOURCE must hold videos at CLASS/SUBJECT/NAME.mp4. Received: {str(root)!r} with none "
-            f"({', '.join(sorted(SUFFIXES))} count)"
+            f"({', '.join(sorted(SUFFIXES))} count; DeepLabCut's .csv and .h5 and OpenPose's folders as well)"
         )
-    return found
+    return [
+        Source(
+            _identifier(path.relative_to(root)),
+            path,
+            path.parent.name,
+            path.parent.parent.name,
+            path.parent.name,
+        )
+        for path in paths
+    ]
+
+
+def _is_keypoints(path: Path) -> bool:
+    if path.is_dir():
+        return next(path.glob("*_keypoints.json"), None) is not None
+    return path.suffix.lower() in (".csv", ".h5")
 
 
 def _read_manifest(path: Path) -> list[Source]:
@@ -144,6 +205,12 @@ def _identifier(path: Path) -> str:
 
 
 def _refuse_conflicts(sources: list[Source]) -> None:
+    kinds = {source.has_pictures: source for source in sources}
+    if len(kinds) > 1:
+        raise RefusedError(
+            "a data set must be of videos or of sequences of joints. "
+            f"Received: {kinds[True].path.name} and {kinds[False].path.name}. Build two data sets"
+        )
     labels: dict[str, Source] = {}
     ids: dict[str, Source] = {}
     for source in sources:

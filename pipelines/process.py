@@ -15,8 +15,10 @@ from pipelines.alignment import Alignment, estimate_alignment, middle_square
 from pipelines.clips import Clip, ends_clip, is_wanted
 from pipelines.config import BuildConfig
 from pipelines.flow import ZERO_LEVEL, FlowEstimator, quantize_flow
-from pipelines.pose import Body, BodyFinder
+from pipelines.joint_features import joint_features, to_openpose_joints
+from pipelines.pose import Body
 from pipelines.schema import JOINTS, RefusedError
+from pipelines.tools import Finder, Flow
 from pipelines.video import DecodeReport, SampledFrame, sample_frames
 
 LOOK_AHEAD = 4
@@ -44,11 +46,14 @@ class ProcessReport:
 
 @dataclass(frozen=True)
 class _Upright:
-    """A sampled frame after alignment; `flow` leads here from the frame before."""
+    """A sampled frame after alignment.
+
+    `prepared`: the frame as the next flow takes it. `flow`: leads here from the frame before.
+    """
 
     seconds: float
     rgb: np.ndarray
-    grey: np.ndarray
+    prepared: np.ndarray
     mask: np.ndarray
     pose: np.ndarray
     found: bool
@@ -58,8 +63,9 @@ class _Upright:
 def video_clips(
     path: Path,
     config: BuildConfig,
-    finder: BodyFinder,
+    finder: Finder,
     *,
+    flow: Flow | None = None,
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
     report: ProcessReport | None = None,
@@ -67,7 +73,7 @@ def video_clips(
     """The clips of a video, in order of time.
 
     Memory holds the frames of `config.alignment.seconds`, on which the transform is estimated, and one
-    clip: it does not grow with the video.
+    clip: it does not grow with the video. `flow`: by default what `config.flow.method` names.
 
     Raises:
         RefusedError: not a video, too short for a clip, too few frames a second, no body in it, or no clip
@@ -85,7 +91,8 @@ def video_clips(
         wanted=lambda index: is_wanted(index, spec),
         report=report.decode,
     )
-    upright = _set_upright(_find_bodies(frames, finder, report), config, report)
+    flow = FlowEstimator(config.flow.method) if flow is None else flow
+    upright = _set_upright(_find_bodies(frames, finder, report), config, flow, report)
     window: deque[_Upright] = deque(maxlen=spec.num_frames)
     last_index = -1
     for index, frame in upright:
@@ -96,7 +103,7 @@ def video_clips(
         if not ends_clip(index, spec):
             continue
         # After a stretch without anybody the window is not full: its first frames were never kept.
-        clip = _clip(window, spec.fps) if len(window) == spec.num_frames else None
+        clip = _clip(window, config) if len(window) == spec.num_frames else None
         if clip is not None and clip.quality >= config.quality.min_body_share:
             report.clips += 1
             yield clip
@@ -135,7 +142,7 @@ def _refuse_fruitless(path: Path, config: BuildConfig, report: ProcessReport) ->
 
 
 def _find_bodies(
-    frames: Iterator[SampledFrame], finder: BodyFinder, report: ProcessReport
+    frames: Iterator[SampledFrame], finder: Finder, report: ProcessReport
 ) -> Iterator[tuple[SampledFrame, Body | None]]:
     """Frames with their bodies, found in a second thread while this one decodes, aligns and computes flow."""
     waiting: deque[tuple[SampledFrame, Future[Body | None]]] = deque()
@@ -157,18 +164,17 @@ def _find_bodies(
 
 
 def _set_upright(
-    frames: Iterator[tuple[SampledFrame, Body | None]], config: BuildConfig, report: ProcessReport
+    frames: Iterator[tuple[SampledFrame, Body | None]], config: BuildConfig, flow: Flow, report: ProcessReport
 ) -> Iterator[tuple[int, _Upright]]:
     """Aligned frames; the first ones wait until the transform is known."""
     waiting: list[tuple[SampledFrame, Body | None]] = []
-    flows = FlowEstimator(config.flow.method)
     before: tuple[int, _Upright] | None = None
 
     def align(frame: SampledFrame, body: Body | None, alignment: Alignment) -> tuple[int, _Upright]:
         nonlocal before
         consecutive = before is not None and before[0] == frame.index - 1
         previous = before[1] if consecutive and before is not None else None
-        before = frame.index, _align(frame, body, alignment, previous, flows, config)
+        before = frame.index, _align(frame, body, alignment, previous, flow, config)
         return before
 
     for frame, body in frames:
@@ -212,13 +218,13 @@ def _align(
     body: Body | None,
     alignment: Alignment,
     previous: _Upright | None,
-    flows: FlowEstimator,
+    flow_tool: Flow,
     config: BuildConfig,
 ) -> _Upright:
     size = config.clip.size
     whole = alignment.warp(frame.pixels)
     # Flow is computed before the cut: the edge of a mask trembles, the picture beneath it does not.
-    grey = cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY)
+    prepared = flow_tool.prepare(whole)
     if body is None:
         mask = np.zeros((size, size), np.uint8)
         pose = np.zeros((len(JOINTS), 3), np.float32)
@@ -229,21 +235,26 @@ def _align(
     if previous is None:
         flow = np.full((size, size, 2), ZERO_LEVEL, np.uint8)
     else:
-        flow = quantize_flow(flows.between(previous.grey, grey), config.clip.max_flow_px)
+        flow = quantize_flow(flow_tool.between(previous.prepared, prepared), config.clip.max_flow_px)
         if config.flow.masked and config.mask_body:
             # Flow belongs to the pixels of the frame it starts from.
             flow[previous.mask < 128] = ZERO_LEVEL
-    return _Upright(frame.seconds, rgb, grey, mask, pose, body is not None, flow)
+    return _Upright(frame.seconds, rgb, prepared, mask, pose, body is not None, flow)
 
 
-def _clip(window: deque[_Upright], fps: float) -> Clip:
+def _clip(window: deque[_Upright], config: BuildConfig) -> Clip:
     frames = list(window)
+    fps = config.clip.fps
+    pose = np.stack([frame.pose for frame in frames])
+    joints = to_openpose_joints(pose, config.keypoints.min_score)
     return Clip(
         start_seconds=frames[0].seconds,
         fps=fps,
         rgb=np.stack([frame.rgb for frame in frames]),
         flow=np.stack([frame.flow for frame in frames[1:]]),
-        pose=np.stack([frame.pose for frame in frames]),
+        pose=pose,
+        # Of the clip alone: a window of a long video must not wait for the video's end.
+        joint_features=joint_features(joints, fps=fps),
         mask_area=np.array([frame.mask.mean() / 255 for frame in frames], np.float32),
         quality=float(np.mean([frame.found for frame in frames])),
     )

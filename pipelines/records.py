@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.clips import Clip
-from pipelines.schema import JOINTS, ClipSpec, Feature, RefusedError
+from pipelines.schema import FEATURE_JOINTS, JOINT_FEATURES, JOINTS, ClipSpec, Feature, RefusedError
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def encode_clip(clip: Clip, identity: Identity, jpeg_quality: int = 95) -> bytes
         Feature.RGB: texts([encode_rgb(frame, jpeg_quality) for frame in clip.rgb]),
         Feature.FLOW: texts([encode_flow(field) for field in clip.flow]),
         Feature.POSE: reals(clip.pose),
+        Feature.JOINT_FEATURES: reals(clip.joint_features),
         Feature.MASK_AREA: reals(clip.mask_area),
         Feature.QUALITY: reals([clip.quality]),
     }
@@ -78,8 +79,11 @@ def encode_clip(clip: Clip, identity: Identity, jpeg_quality: int = 95) -> bytes
     return example.SerializeToString(deterministic=True)
 
 
-def feature_description(spec: ClipSpec) -> dict[str, tf.io.FixedLenFeature]:
-    """What `tf.io.parse_single_example` needs to read a clip."""
+def feature_description(spec: ClipSpec, pictures: bool = True) -> dict[str, tf.io.FixedLenFeature]:
+    """What `tf.io.parse_single_example` needs to read a clip.
+
+    `pictures`: false for clips of keypoint files, which have neither frames nor flow.
+    """
     frames, flows = spec.num_frames, spec.num_flows
     fixed = tf.io.FixedLenFeature
     return {
@@ -89,9 +93,10 @@ def feature_description(spec: ClipSpec) -> dict[str, tf.io.FixedLenFeature]:
         Feature.VIDEO: fixed([], tf.string),
         Feature.START_SECONDS: fixed([], tf.float32),
         Feature.FPS: fixed([], tf.float32),
-        Feature.RGB: fixed([frames], tf.string),
-        Feature.FLOW: fixed([flows], tf.string),
+        **({Feature.RGB: fixed([frames], tf.string)} if pictures else {}),
+        **({Feature.FLOW: fixed([flows], tf.string)} if pictures else {}),
         Feature.POSE: fixed([frames, len(JOINTS), 3], tf.float32),
+        Feature.JOINT_FEATURES: fixed([frames, len(FEATURE_JOINTS), len(JOINT_FEATURES)], tf.float32),
         Feature.MASK_AREA: fixed([frames], tf.float32),
         Feature.QUALITY: fixed([], tf.float32),
     }
@@ -123,23 +128,25 @@ def write_shard(path: Path, examples: Iterable[bytes]) -> int:
     return count
 
 
-def read_shard(path: Path, spec: ClipSpec) -> Iterator[tuple[Clip, Identity]]:
+def read_shard(path: Path, spec: ClipSpec, pictures: bool = True) -> Iterator[tuple[Clip, Identity]]:
     """The clips of one shard, in the order they were written.
 
     Raises:
         RefusedError: the shard is damaged or was written for another ClipSpec; it is named.
     """
-    description = feature_description(spec)
+    description = feature_description(spec, pictures)
     try:
         for raw in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             parsed = {k: v.numpy() for k, v in tf.io.parse_single_example(raw, description).items()}
-            frames = [_decode_jpeg(jpeg) for jpeg in parsed[Feature.RGB]]
+            frames = [_decode_jpeg(jpeg) for jpeg in parsed.get(Feature.RGB, ())]
+            flows = [decode_flow(png) for png in parsed.get(Feature.FLOW, ())]
             clip = Clip(
                 start_seconds=float(parsed[Feature.START_SECONDS]),
                 fps=float(parsed[Feature.FPS]),
-                rgb=np.stack(frames),
-                flow=np.stack([decode_flow(png) for png in parsed[Feature.FLOW]]),
+                rgb=np.stack(frames) if frames else np.zeros((0, spec.size, spec.size, 3), np.uint8),
+                flow=np.stack(flows) if flows else np.zeros((0, spec.size, spec.size, 2), np.uint8),
                 pose=parsed[Feature.POSE],
+                joint_features=parsed[Feature.JOINT_FEATURES],
                 mask_area=parsed[Feature.MASK_AREA],
                 quality=float(parsed[Feature.QUALITY]),
             )

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Version of the data set folder; readers refuse any other."""
 
 
@@ -65,6 +65,36 @@ TORSO_JOINTS: Final[tuple[int, ...]] = tuple(
     JOINTS.index(n) for n in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
 )
 
+FEATURE_JOINTS: Final[tuple[str, ...]] = (
+    "nose",
+    "neck",
+    "right_shoulder",
+    "right_elbow",
+    "right_wrist",
+    "left_shoulder",
+    "left_elbow",
+    "left_wrist",
+    "right_hip",
+    "right_knee",
+    "right_ankle",
+    "left_hip",
+    "left_knee",
+    "left_ankle",
+    "right_eye",
+    "left_eye",
+    "right_ear",
+    "left_ear",
+)
+"""Joints that pose features describe, in OpenPose's COCO order."""
+
+MIRRORED_FEATURE_JOINTS: Final[tuple[int, ...]] = tuple(
+    FEATURE_JOINTS.index(_mirror_name(n)) for n in FEATURE_JOINTS
+)
+"""MIRRORED_FEATURE_JOINTS[i] is the feature joint that i becomes in a mirror."""
+
+JOINT_FEATURES: Final[tuple[str, ...]] = ("x", "y", "vx", "vy", "ax", "ay", "displacement")
+"""What is known of each joint in each frame (pipelines.joint_features)."""
+
 MASK_SCORE: Final = 0.5
 """A pixel belongs to the body when the segmentation network says so with at least this score."""
 
@@ -78,9 +108,10 @@ class Feature:
     VIDEO: Final = "video"  # bytes (), id of the video within the data set
     START_SECONDS: Final = "start_seconds"  # float32 (), first frame's time in the video
     FPS: Final = "fps"  # float32 (), frames a second inside the clip
-    RGB: Final = "rgb"  # bytes (T+1,), JPEG of (size, size, 3) uint8, upright masked body
-    FLOW: Final = "flow"  # bytes (T,), PNG of (size, 2*size) uint8, x field left of y field
+    RGB: Final = "rgb"  # bytes (T+1,), JPEG of (size, size, 3) uint8, upright masked body; none of keypoints
+    FLOW: Final = "flow"  # bytes (T,), PNG of (size, 2*size) uint8, x field left of y; none of keypoints
     POSE: Final = "pose"  # float32 (T+1, joints, 3), x and y in pixels of the aligned frame, score 0..1
+    JOINT_FEATURES: Final = "joint_features"  # float32 (T+1, 18, 7), FEATURE_JOINTS by JOINT_FEATURES
     MASK_AREA: Final = "mask_area"  # float32 (T+1,), share of the aligned frame covered by the body
     QUALITY: Final = "quality"  # float32 (), share of the clip's frames in which a body was found
 

@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from pipelines.schema import MIRRORED_JOINTS
+from pipelines.schema import JOINT_FEATURES, MIRRORED_FEATURE_JOINTS, MIRRORED_JOINTS
 
 
 class ClipTensors(NamedTuple):
     """A clip as tensors.
 
-    `image`: (S, S, 3) float32 RGB 0..1. `flow`: (L, S, S, 2) float32, x then y, pixels.
+    `frames`: (F, S, S, 3) float32 RGB 0..1. `flow`: (L, S, S, 2) float32, x then y, pixels.
     `pose`: (L+1, joints, 3) float32, x and y in pixels, score.
     """
 
-    image: tf.Tensor
+    frames: tf.Tensor
     flow: tf.Tensor
     pose: tf.Tensor
 
@@ -50,12 +50,18 @@ def sample_flip(seed: tf.Tensor, probability: float = 0.5) -> tf.Tensor:
     return tf.random.stateless_uniform((), seed) < probability
 
 
+def flip_joint_features(features: tf.Tensor) -> tf.Tensor:
+    """(..., 18, 7) joint features of a mirrored body: signs of what points right, left and right swapped."""
+    signs = tf.constant([-1.0 if name.endswith("x") else 1.0 for name in JOINT_FEATURES])
+    return tf.gather(features, tf.constant(MIRRORED_FEATURE_JOINTS), axis=-2) * signs
+
+
 def apply_flip(clip: ClipTensors) -> ClipTensors:
     """The clip in a mirror: x-flow negated, left and right joints swapped. Its own inverse."""
-    side = tf.cast(tf.shape(clip.image)[1], tf.float32)
+    side = tf.cast(tf.shape(clip.frames)[2], tf.float32)
     pose = tf.gather(clip.pose, tf.constant(MIRRORED_JOINTS), axis=1)
     return ClipTensors(
-        image=tf.reverse(clip.image, axis=[1]),
+        frames=tf.reverse(clip.frames, axis=[2]),
         flow=tf.reverse(clip.flow, axis=[2]) * tf.constant([-1.0, 1.0]),
         pose=tf.concat([side - pose[..., :1], pose[..., 1:]], axis=-1),
     )
@@ -73,15 +79,17 @@ def sample_geometry(seed: tf.Tensor, limits: GeometryRange, size: int) -> Geomet
 
 def apply_geometry(clip: ClipTensors, geometry: Geometry) -> ClipTensors:
     """Moves, scales and turns frames about their middle, and their flow vectors and joints with them."""
-    shape = tf.shape(clip.flow)
-    flows, height, width = shape[0], shape[1], shape[2]
+    shape = tf.shape(clip.frames)
+    count, height, width = shape[0], shape[1], shape[2]
+    flows = tf.shape(clip.flow)[0]
     cos, sin = geometry.scale * tf.cos(geometry.angle), geometry.scale * tf.sin(geometry.angle)
     linear = tf.stack([tf.stack([cos, -sin]), tf.stack([sin, cos])])
     middle = tf.cast(tf.stack([width, height]), tf.float32) / 2
 
-    # All fields and the picture go through one resampling, as channels.
+    # All fields and frames go through one resampling, as channels.
     fields = tf.reshape(tf.transpose(clip.flow, [1, 2, 0, 3]), [height, width, flows * 2])
-    stack = tf.concat([clip.image, fields], axis=-1)
+    pictures = tf.reshape(tf.transpose(clip.frames, [1, 2, 0, 3]), [height, width, count * 3])
+    stack = tf.concat([pictures, fields], axis=-1)
     # The op wants output -> input, in pixel centres.
     inverse = tf.linalg.inv(linear)
     center = middle - 0.5
@@ -98,11 +106,12 @@ def apply_geometry(clip: ClipTensors, geometry: Geometry) -> ClipTensors:
         fill_mode="CONSTANT",
     )[0]
     moved.set_shape(stack.shape)
-    flow = tf.transpose(tf.reshape(moved[..., 3:], [height, width, flows, 2]), [2, 0, 1, 3])
+    frames = tf.transpose(tf.reshape(moved[..., : count * 3], [height, width, count, 3]), [2, 0, 1, 3])
+    flow = tf.transpose(tf.reshape(moved[..., count * 3 :], [height, width, flows, 2]), [2, 0, 1, 3])
     flow = tf.einsum("lhwc,dc->lhwd", flow, linear)
     places = tf.einsum("tjc,dc->tjd", clip.pose[..., :2] - middle, linear) + middle + geometry.shift
     return ClipTensors(
-        image=moved[..., :3],
+        frames=tf.ensure_shape(frames, clip.frames.shape),
         flow=tf.ensure_shape(flow, clip.flow.shape),
         pose=tf.concat([places, clip.pose[..., 2:]], axis=-1),
     )
@@ -116,6 +125,6 @@ def sample_photometry(seed: tf.Tensor, strength: float) -> Photometry:
 
 
 def apply_photometry(clip: ClipTensors, photometry: Photometry) -> ClipTensors:
-    """Changes the light of the picture; black (outside the body) stays black."""
-    image = tf.pow(tf.clip_by_value(clip.image, 0.0, 1.0), photometry.gamma) * photometry.gain
-    return clip._replace(image=tf.clip_by_value(image, 0.0, 1.0))
+    """Changes the light of all frames alike; black (outside the body) stays black."""
+    frames = tf.pow(tf.clip_by_value(clip.frames, 0.0, 1.0), photometry.gamma) * photometry.gain
+    return clip._replace(frames=tf.clip_by_value(frames, 0.0, 1.0))

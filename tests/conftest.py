@@ -51,6 +51,7 @@ def random_clip(seed=0, spec=TINY):
         rgb=rng.integers(0, 256, (spec.num_frames, size, size, 3), np.uint8),
         flow=rng.integers(1, 256, (spec.num_flows, size, size, 2), np.uint8),
         pose=rng.random((spec.num_frames, len(JOINTS), 3), np.float32) * size,
+        joint_features=rng.normal(size=(spec.num_frames, 18, 7)).astype(np.float32),
         mask_area=rng.random(spec.num_frames, np.float32),
         quality=0.875,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines.config import BuildConfig, Settings, explain_invalid
+from pipelines.config import BuildConfig, InputSettings, Settings, explain_invalid
 from pipelines.schema import RefusedError
 
 BUNDLE_FILE = "bundle.json"
@@ -30,7 +30,7 @@ class BundleDescription(Settings):
 
     bundle_version: int
     classes: tuple[str, ...]
-    num_flows: int
+    sampling: InputSettings
     build: BuildConfig
     inputs: dict[str, InputDescription]
     output: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipelines.config import BuildConfig, Settings, parse_overrides, parse_settings, read_yaml
+from pipelines.config import BuildConfig, InputSettings, Settings, parse_overrides, parse_settings, read_yaml
 
 
 class SplitSettings(Settings):
@@ -16,10 +16,33 @@ class SplitSettings(Settings):
     folds: int = Field(5, ge=2, le=50)
     val_share: float = Field(0.2, gt=0, le=0.5, description="share of the training side validated on")
     seed: int = 0
+    from_dataset: bool = Field(False, description="take the folds that the data set brings along")
 
 
 class ModelSettings(Settings):
-    """The network; see the builder of its family for what each setting does."""
+    """What every family of networks has; see its builder in tfgma.models for what each setting does."""
+
+    one_logit: bool = Field(False, description="two classes by one logit and a sigmoid")
+    weights: str | None = Field(
+        None, description="checkpoint or .keras file of the whole network to start from"
+    )
+    scope: Literal["all", "head", "stem+head", "stage+head", "scratch"] = "all"
+
+    def builder_options(self) -> dict[str, Any]:
+        """Arguments of the family's builder."""
+        return {
+            name: value
+            for name, value in self.model_dump().items()
+            if name not in ModelSettings.model_fields and name != "family" and not name.endswith("_weights")
+        }
+
+    def trunk_weights(self) -> dict[str, tuple[str, str]]:
+        """Prefix of a stream's layers -> checkpoint of its trunk, the trunk's name; where one is given."""
+        return {}
+
+
+class TwoStreamSettings(ModelSettings):
+    """One picture, a stack of flows."""
 
     family: Literal["two_stream"] = "two_stream"
     streams: Literal["both", "image", "flow"] = "both"
@@ -31,11 +54,125 @@ class ModelSettings(Settings):
     image_weights: str | None = None
     flow_weights: str | None = None
     dropout: float = Field(0.0, ge=0, lt=1)
-    num_flows: int | None = Field(None, ge=1, description="flows a network takes; default: all of a clip")
 
-    def builder_options(self) -> dict[str, Any]:
-        """Arguments of the family's builder."""
-        return self.model_dump(exclude={"family", "num_flows"})
+    def trunk_weights(self) -> dict[str, tuple[str, str]]:
+        """See ModelSettings."""
+        return _given(
+            {
+                "spatial-": (self.image_weights, self.image_backbone),
+                "temporal-": (self.flow_weights, self.flow_backbone),
+            }
+        )
+
+
+class ImageSettings(ModelSettings):
+    """One picture."""
+
+    family: Literal["image"] = "image"
+    backbone: str = "resnet50"
+    width: int = Field(64, ge=4, le=256)
+    image_weights: str | None = None
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    def trunk_weights(self) -> dict[str, tuple[str, str]]:
+        """See ModelSettings."""
+        return _given({"image-": (self.image_weights, self.backbone)})
+
+
+class FrameFusionSettings(ModelSettings):
+    """Several frames through one image network."""
+
+    family: Literal["frame_fusion"] = "frame_fusion"
+    fusion: Literal["early", "late", "slow"] = "late"
+    backbone: str = "resnet50"
+    width: int = Field(64, ge=4, le=256)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class CNNLSTMSettings(ModelSettings):
+    """An image network on each frame, a recurrent one over them."""
+
+    family: Literal["cnn_lstm"] = "cnn_lstm"
+    backbone: str = "resnet50"
+    width: int = Field(64, ge=4, le=256)
+    units: int = Field(256, ge=1)
+    image_weights: str | None = None
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    def trunk_weights(self) -> dict[str, tuple[str, str]]:
+        """See ModelSettings."""
+        return _given({"frames-": (self.image_weights, self.backbone)})
+
+
+class VideoSettings(ModelSettings):
+    """A 3D network on frames."""
+
+    family: Literal["video"] = "video"
+    network: str = "slow_r50"
+    width: int | None = Field(None, ge=4, le=256)
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class SlowFastSettings(ModelSettings):
+    """Few frames by a wide path, many by a narrow one."""
+
+    family: Literal["slowfast"] = "slowfast"
+    width: int = Field(64, ge=8, le=256)
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class TwoStream3DSettings(ModelSettings):
+    """Frames and flows, each by a network over time."""
+
+    family: Literal["two_stream_3d"] = "two_stream_3d"
+    streams: Literal["multi", "single", "multi_single"] = "multi"
+    fusion: Literal["different_loss", "sum_loss", "concat"] = "different_loss"
+    video_backbone: str = "slow_r50"
+    image_backbone: str = "resnet50"
+    width: int | None = Field(None, ge=4, le=256)
+    frames_weights: str | None = None
+    flow_weights: str | None = None
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+    def trunk_weights(self) -> dict[str, tuple[str, str]]:
+        """See ModelSettings."""
+        return _given(
+            {
+                "frames-": (self.frames_weights, self._backbone("frames")),
+                "flow-": (self.flow_weights, self._backbone("flow")),
+            }
+        )
+
+    def _backbone(self, stream: str) -> str:
+        over_time = self.streams == "multi" or (self.streams == "multi_single" and stream == "frames")
+        return self.video_backbone if over_time else self.image_backbone
+
+
+class StamSettings(ModelSettings):
+    """Joints over time, with attention over joints and clips."""
+
+    family: Literal["stam"] = "stam"
+    partition: Literal["uniform", "distance", "spatial"] = "uniform"
+    max_hop: int = Field(3, ge=1)
+    features: int = Field(128, ge=4)
+    dropout: float = Field(0.3, ge=0, lt=1)
+
+
+def _given(weights: dict[str, tuple[str | None, str]]) -> dict[str, tuple[str, str]]:
+    return {prefix: (path, trunk) for prefix, (path, trunk) in weights.items() if path is not None}
+
+
+AnyModelSettings = Annotated[
+    TwoStreamSettings
+    | ImageSettings
+    | FrameFusionSettings
+    | CNNLSTMSettings
+    | VideoSettings
+    | SlowFastSettings
+    | TwoStream3DSettings
+    | StamSettings,
+    Field(discriminator="family"),
+]
 
 
 class AugmentSettings(Settings):
@@ -69,9 +206,17 @@ class StudyConfig(Settings):
 
     build: BuildConfig = BuildConfig()
     split: SplitSettings = SplitSettings()
-    model: ModelSettings = ModelSettings()
+    inputs: InputSettings = InputSettings()
+    model: AnyModelSettings = TwoStreamSettings()
     augment: AugmentSettings = AugmentSettings()
     train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _two_stream_unless_said(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("model"), dict):
+            return values | {"model": {"family": "two_stream"} | values["model"]}
+        return values
 
 
 def load_study(path: Path | None, overrides: tuple[str, ...] = ()) -> StudyConfig:

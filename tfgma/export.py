@@ -22,6 +22,7 @@ from tfgma.bundle import BUNDLE_FILE, BUNDLE_VERSION, OUTPUT, VARIANTS, InputDes
 from tfgma.config import StudyConfig
 from tfgma.evaluation import evaluate
 from tfgma.inference import TFLiteModel
+from tfgma.outputs import LOGITS, probabilities_of
 from tfgma.report import render
 from tfgma.runs import MODEL_FILE, fold_folder, read_run, study_of, write_json
 
@@ -30,8 +31,12 @@ FLOAT32_TOLERANCE = 1e-3
 CALIBRATION_CLIPS = 120
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
 MEANINGS = {
-    "image": "RGB 0..1 of the upright masked body, the window's middle frame",
+    "image": "RGB of the upright masked body, the window's middle frame, (0..1 - mean) / std",
+    "frames": "RGB of the upright masked body, frames spread over the window, (0..1 - mean) / std",
+    "slow": "as frames, few of them",
+    "fast": "as frames, all of them",
     "flow": "x0, y0, x1, y1, ... in -1..1 of max_flow_px, positive right and down",
+    "pose": "joint features (x, y, velocity, acceleration, displacement) of 18 joints in short clips",
 }
 
 Progress = Callable[[int, int, str], None]
@@ -106,7 +111,7 @@ def save_model(network: keras.Model, path: Path, batch: int | None = None) -> No
     archive.track(network)
     archive.add_endpoint(
         SIGNATURE,
-        lambda inputs: {OUTPUT: tf.nn.softmax(network(inputs, training=False)["logits"])},
+        lambda inputs: {OUTPUT: probabilities_of(network(inputs, training=False)[LOGITS])},
         input_signature=[_specs(network, batch)],
     )
     archive.write_out(str(path), verbose=False)
@@ -156,8 +161,8 @@ def compare(
     expected: list[np.ndarray] = []
     answers: dict[str, list[np.ndarray]] = {variant: [] for variant in VARIANTS}
     for inputs in clips():
-        logits = np.asarray(network.predict_on_batch(inputs)["logits"], np.float64)
-        expected.append(np.asarray(keras.ops.softmax(logits))[0])
+        logits = np.asarray(network.predict_on_batch(inputs)[LOGITS], np.float64)
+        expected.append(np.asarray(probabilities_of(logits))[0])
         for variant, model in models.items():
             answers[variant].append(model(inputs))
     truth = np.stack(expected)
@@ -180,13 +185,15 @@ def _clips(
 ) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
     """Single clips of one side of a fold, in an order that mixes subjects."""
     dataset = Path(run["dataset"])
-    shards = shard_paths(dataset, read_index(dataset), run["folds"][fold][side])
+    index = read_index(dataset)
+    shards = shard_paths(dataset, index, run["folds"][fold][side])
     data = clip_dataset(
         shards,
         config.build.clip,
         batch_size=1,
         inputs=[tensor.name for tensor in network.inputs],
-        num_flows=config.model.num_flows,
+        settings=config.inputs,
+        pictures=index["pictures"],
         shuffle=side == "train",
         seed=config.train.seed,
     )
@@ -210,7 +217,7 @@ def _describe(
     return {
         "bundle_version": BUNDLE_VERSION,
         "classes": content["classes"],
-        "num_flows": config.model.num_flows or config.build.clip.num_flows,
+        "sampling": config.inputs.model_dump(),
         "build": config.build.model_dump(),
         "inputs": inputs,
         "output": OUTPUT,

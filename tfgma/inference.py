@@ -9,14 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from pipelines.clips import Clip
-from pipelines.flow import dequantize_flow
+from pipelines.inputs import clip_inputs
 from pipelines.optional import load
-from pipelines.pose import BodyFinder
-from pipelines.pose_model import pose_model
 from pipelines.process import ProcessReport, video_clips
 from pipelines.schema import RefusedError
-from tfgma.bundle import OUTPUT, BundleDescription, checked_model, read_bundle
+from pipelines.tools import standard_tools
+from tfgma.bundle import OUTPUT, checked_model, read_bundle
 
 THREADS = 2
 
@@ -47,25 +45,6 @@ class TFLiteModel:
     def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Inputs by name, each (1, ...) float32 -> (C,) float32 probabilities."""
         return self._run(**inputs)[OUTPUT][0]
-
-
-def network_inputs(clip: Clip, description: BundleDescription) -> dict[str, np.ndarray]:
-    """A clip as the network takes it: the middle window's middle frame and flows, scaled.
-
-    Returns:
-        `image` (1, S, S, 3) float32 0..1 and `flow` (1, S, S, 2L) float32 -1..1, those that it has.
-    """
-    length, spare = description.num_flows, len(clip.flow) - description.num_flows
-    start = spare // 2
-    limit = description.build.clip.max_flow_px
-    ready = {}
-    if "image" in description.inputs:
-        ready["image"] = clip.rgb[start + length // 2][None].astype(np.float32) / 255
-    if "flow" in description.inputs:
-        flow = dequantize_flow(clip.flow[start : start + length], limit) / np.float32(limit)
-        size = flow.shape[1]
-        ready["flow"] = np.moveaxis(flow, 0, 2).reshape(1, size, size, 2 * length)
-    return ready
 
 
 @dataclass(frozen=True)
@@ -123,8 +102,11 @@ class Predictor:
         """
         self.description = read_bundle(bundle)
         self._model = TFLiteModel(checked_model(bundle, self.description, variant))
-        settings = self.description.build.pose
-        self._finder = BodyFinder(pose_model(settings.model), settings.min_score)
+        make_tools = standard_tools
+        if self.description.build.network_sections:
+            # Only such bundles need the networks' Keras.
+            make_tools = load("tfgma.preprocessing", "train").make_tools
+        self._tools = make_tools(self.description.build)
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -132,7 +114,7 @@ class Predictor:
 
     def __exit__(self, kind: type[BaseException] | None, value: Any, trace: TracebackType | None) -> None:
         """Frees the pose network."""
-        self._finder.close()
+        self._tools.finder.close()
 
     def assess(self, video: Path) -> Assessment:
         """The video's clips, each answered by the network.
@@ -142,7 +124,13 @@ class Predictor:
         """
         report = ProcessReport()
         starts, answers = [], []
-        for clip in video_clips(video, self.description.build, self._finder, report=report):
+        clips = video_clips(
+            video, self.description.build, self._tools.finder, flow=self._tools.flow, report=report
+        )
+        for clip in clips:
             starts.append(clip.start_seconds)
-            answers.append(self._model(network_inputs(clip, self.description)))
+            inputs = clip_inputs(
+                clip, self.description.inputs, self.description.build.clip, self.description.sampling
+            )
+            answers.append(self._model(inputs))
         return Assessment(str(video), self.description.classes, np.array(starts), np.stack(answers), report)

@@ -20,7 +20,7 @@ def write_contact_sheet(dataset: Path, index: dict[str, Any], picture: Path) -> 
     spec = ClipSpec.model_validate(index["clip"])
     strips = []
     for entry in _in_turn([entry for entry in index["videos"] if entry["shard"]])[:MOST_VIDEOS]:
-        clip, _ = next(read_shard(dataset / "shards" / entry["shard"], spec))
+        clip, _ = next(read_shard(dataset / "shards" / entry["shard"], spec, index["pictures"]))
         text = f"{entry['label']}  {entry['subject']}  from {clip.start_seconds:.1f} s"
         strips.append(with_caption(clip_strip(clip, spec.max_flow_px), text))
     if not strips:

@@ -12,8 +12,19 @@ import numpy as np
 from pipelines.clips import Clip
 from pipelines.flow import dequantize_flow
 from pipelines.optional import load
+from pipelines.schema import FEATURE_JOINTS
+
+LIMBS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
 
 JOINT_COLOR = (60, 230, 90)
+STRIP_SIDE = 128
+"""Side of a skeleton's picture, px."""
+
+BONES = (
+    ("neck", "nose"),
+    *((f"{side}_{first}", f"{side}_{second}") for side in ("left", "right") for first, second in LIMBS),
+    *(("neck", f"{side}_{joint}") for side in ("left", "right") for joint in ("shoulder", "hip")),
+)
 
 
 def flow_colors(flow: np.ndarray, full_px: float) -> np.ndarray:
@@ -31,7 +42,12 @@ def flow_colors(flow: np.ndarray, full_px: float) -> np.ndarray:
 
 
 def clip_strip(clip: Clip, max_flow_px: float, *, columns: int = 5) -> np.ndarray:
-    """(3 * S, columns * S, 3) uint8 RGB: frames, the same with joints, and the flow that leads on."""
+    """(3 * S, columns * S, 3) uint8 RGB: frames, the same with joints, and the flow that leads on.
+
+    Of a clip without pictures, one row: (S, columns * S, 3), its joints in the body's own axes.
+    """
+    if not len(clip.rgb):
+        return _joint_strip(clip.joint_features, columns)
     steps = np.linspace(0, len(clip.flow) - 1, columns).round().astype(int)
     # Show this clip's own speeds: full strength for its fastest hundredth.
     flows = [dequantize_flow(clip.flow[step], max_flow_px) for step in steps]
@@ -40,6 +56,24 @@ def clip_strip(clip: Clip, max_flow_px: float, *, columns: int = 5) -> np.ndarra
     skeletons = [draw_joints(frame, clip.pose[step]) for frame, step in zip(frames, steps, strict=True)]
     colors = [flow_colors(flow, full) for flow in flows]
     return np.vstack([np.hstack(row) for row in (frames, skeletons, colors)])
+
+
+def _joint_strip(features: np.ndarray, columns: int) -> np.ndarray:
+    """(T, 18, 7) joint features -> (S, columns * S, 3) uint8 RGB: a skeleton a moment, one scale for all."""
+    places = features[..., :2]
+    low, high = places.min(axis=(0, 1)), places.max(axis=(0, 1))
+    scale = 0.9 * STRIP_SIDE / max(1e-6, float((high - low).max()))
+    pixels = np.rint((places - (low + high) / 2) * scale + STRIP_SIDE / 2).astype(int)
+    drawn = []
+    for step in np.linspace(0, len(features) - 1, columns).round().astype(int):
+        canvas = np.full((STRIP_SIDE, STRIP_SIDE, 3), 16, np.uint8)
+        for first, second in BONES:
+            ends = (tuple(map(int, pixels[step, FEATURE_JOINTS.index(name)])) for name in (first, second))
+            cv2.line(canvas, *ends, JOINT_COLOR, 1, cv2.LINE_AA)
+        for x, y in pixels[step]:
+            cv2.circle(canvas, (int(x), int(y)), 2, JOINT_COLOR, -1, cv2.LINE_AA)
+        drawn.append(canvas)
+    return np.hstack(drawn)
 
 
 def draw_joints(frame: np.ndarray, pose: np.ndarray) -> np.ndarray:

@@ -15,12 +15,15 @@ import tensorflow as tf
 from pipelines.build import INDEX, file_digest, read_index
 from pipelines.clips import Clip
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
+from pipelines.inputs import input_shape
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, Feature, RefusedError
 from pipelines.splits import Fold, split_folds
 from pipelines.transforms import GeometryRange
 from tfgma.config import AugmentSettings, StudyConfig, TrainSettings
 from tfgma.models.families import FAMILIES
+from tfgma.models.scopes import set_scope
+from tfgma.outputs import LOGITS, probabilities_of, trained_outputs
 from tfgma.pictures import clip_strip, confusion_picture
 from tfgma.runs import (
     MODEL_FILE,
@@ -33,6 +36,8 @@ from tfgma.runs import (
     write_json,
     write_predictions,
 )
+from tfgma.weights.packages import weights_file
+from tfgma.weights.pretrained import head_layers, load_all_but_other_head, load_trunk
 
 Progress = Callable[[int, int, str], None]
 """Called with epochs done, epochs in all, and a line of figures."""
@@ -57,12 +62,7 @@ def train(
     """
     index = read_index(dataset)
     _refuse_other_build(index, config)
-    spec = config.build.clip
-    if config.model.num_flows is not None and config.model.num_flows > spec.num_flows:
-        raise RefusedError(
-            f"model.num_flows must be at most the {spec.num_flows} flows of a stored clip. "
-            f"Received: {config.model.num_flows}"
-        )
+    _refuse_unfit(config, index)
     splits = _split(index, config)
     chosen = list(range(len(splits))) if folds is None else list(folds)
     for fold in chosen:
@@ -102,6 +102,29 @@ def _refuse_other_build(index: dict[str, Any], config: StudyConfig) -> None:
             )
 
 
+def _refuse_unfit(config: StudyConfig, index: dict[str, Any]) -> None:
+    """Says before hours of work what a network cannot take, or cannot start from."""
+    model = config.model
+    for name in FAMILIES[model.family].inputs:
+        input_shape(name, config.build.clip, config.inputs)
+    if model.one_logit and len(index["classes"]) != 2:
+        raise RefusedError(
+            f"model.one_logit needs two classes. Received: {len(index['classes'])}, "
+            f"{', '.join(index['classes'])}. Leave it out"
+        )
+    given = [path for path in (model.weights, *(path for path, _ in model.trunk_weights().values())) if path]
+    if model.scope == "scratch" and given:
+        raise RefusedError(
+            f"model.scope scratch starts from random weights. Received: {given[0]}. Leave the weights out, "
+            "or set the scope to all"
+        )
+    if model.scope not in ("all", "scratch") and not given:
+        raise RefusedError(
+            f"model.scope {model.scope} trains a part of a network that has weights. Received: no weights. "
+            "Name them in model.weights, or set the scope to all"
+        )
+
+
 def flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
     """Nested settings as `{"clip.fps": 6.0, ...}`."""
     out: dict[str, Any] = {}
@@ -112,6 +135,16 @@ def flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 def _split(index: dict[str, Any], config: StudyConfig) -> list[Fold]:
     used = {entry["subject"]: entry for entry in index["videos"] if entry["shard"]}
+    if config.split.from_dataset:
+        if not index["folds"]:
+            raise RefusedError(
+                "split.from_dataset needs a data set with folds of its own. Received: one without. "
+                "Set it to false"
+            )
+        return [
+            Fold(**{side: tuple(name for name in fold[side] if name in used) for side in fold})
+            for fold in index["folds"]
+        ]
     return split_folds(
         list(used),
         [entry["label"] for entry in used.values()],
@@ -136,15 +169,21 @@ def _make_empty(out: Path) -> None:
 
 
 def build_network(config: StudyConfig, num_classes: int) -> keras.Model:
-    """The study's network, untrained."""
-    spec = config.build.clip
-    length = config.model.num_flows or spec.num_flows
-    return FAMILIES[config.model.family](
-        (spec.size, spec.size, 3),
-        (spec.size, spec.size, 2 * length),
-        num_classes,
-        **config.model.builder_options(),
-    )
+    """The study's network with the weights that it starts from; layers beyond its scope are frozen.
+
+    Raises:
+        RefusedError: an unreadable or foreign file of weights, or a scope that the network has not.
+    """
+    model = config.model
+    family = FAMILIES[model.family]
+    shapes = {name: input_shape(name, config.build.clip, config.inputs) for name in family.inputs}
+    network = family(shapes, 1 if model.one_logit else num_classes, **model.builder_options())
+    if model.weights is not None:
+        load_all_but_other_head(network, Path(model.weights))
+    for prefix, (path, trunk) in model.trunk_weights().items():
+        load_trunk(network, weights_file(path, trunk), prefix)
+    set_scope(network, model.scope, head_layers(network))
+    return network
 
 
 def augmentation_of(settings: AugmentSettings) -> Augmentation:
@@ -187,7 +226,8 @@ def train_fold(
     loader: dict[str, Any] = {
         "spec": spec,
         "inputs": [tensor.name for tensor in network.inputs],
-        "num_flows": config.model.num_flows,
+        "settings": config.inputs,
+        "pictures": index["pictures"],
     }
     train_shards = shard_paths(dataset, index, split.train)
     clips_in = {entry["shard"]: entry["clips"] for entry in index["videos"]}
@@ -204,28 +244,39 @@ def train_fold(
     val_shards = shard_paths(dataset, index, split.val)
     validation = clip_dataset(val_shards, batch_size=EVALUATION_BATCH, cache=settings.cache, **loader)
 
-    def for_fit(inputs: dict[str, Any], meta: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        return inputs, {"logits": tf.one_hot(meta[Feature.LABEL], len(classes))}
+    outputs = trained_outputs(network.output)
+    one_logit = config.model.one_logit
 
-    network.compile(
+    def for_fit(inputs: dict[str, Any], meta: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        labels = meta[Feature.LABEL]
+        wanted = tf.cast(labels[:, None], tf.float32) if one_logit else tf.one_hot(labels, len(classes))
+        return inputs, dict.fromkeys([LOGITS, *outputs], wanted)
+
+    loss = keras.losses.BinaryCrossentropy if one_logit else keras.losses.CategoricalCrossentropy
+    accuracy = (
+        keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
+        if one_logit
+        else keras.metrics.CategoricalAccuracy("accuracy")
+    )
+    # Only what is trained: attention and maps have no labels.
+    trainer = keras.Model(
+        network.input, {name: network.output[name] for name in dict.fromkeys([LOGITS, *outputs])}
+    )
+    trainer.compile(
         optimizer=make_optimizer(settings, steps),
-        loss={
-            "logits": keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=settings.label_smoothing
-            )
-        },
-        metrics={"logits": [keras.metrics.CategoricalAccuracy(name="accuracy")]},
+        loss={name: loss(from_logits=True, label_smoothing=settings.label_smoothing) for name in outputs},
+        metrics={LOGITS: [accuracy]},
     )
     best = out / MODEL_FILE
     logs = out / "logs"
-    example, _ = next(read_shard(train_shards[0], spec))
-    history = network.fit(
+    example, _ = next(read_shard(train_shards[0], spec, index["pictures"]))
+    history = trainer.fit(
         training.map(for_fit).apply(tf.data.experimental.assert_cardinality(steps)),
         validation_data=validation.map(for_fit),
         epochs=settings.epochs,
         verbose=0,
         callbacks=[
-            keras.callbacks.ModelCheckpoint(str(best), monitor="val_loss", save_best_only=True),
+            BestNetwork(network, best),
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=settings.patience),
             keras.callbacks.TensorBoard(str(logs), write_graph=False, update_freq="epoch"),
             LearningRate(),
@@ -250,8 +301,8 @@ def predict(
     """What `network` answers for every clip of `data`, as probabilities."""
     metas, answers = [], []
     for inputs, meta in data:
-        logits = network.predict_on_batch(inputs)["logits"]
-        answers.append(keras.ops.convert_to_numpy(keras.ops.softmax(np.asarray(logits, np.float64))))
+        logits = network.predict_on_batch(inputs)[LOGITS]
+        answers.append(keras.ops.convert_to_numpy(probabilities_of(np.asarray(logits, np.float64))))
         metas.append({name: value.numpy() for name, value in meta.items()})
 
     def column(name: str) -> np.ndarray:
@@ -283,6 +334,22 @@ def _write_history(path: Path, history: dict[str, list[float]]) -> None:
         writer.writerow(["epoch", *history])
         for epoch, values in enumerate(zip(*history.values(), strict=True)):
             writer.writerow([epoch, *values])
+
+
+class BestNetwork(keras.callbacks.Callback):
+    """Saves the whole network after each epoch of least validation loss."""
+
+    def __init__(self, network: keras.Model, path: Path) -> None:
+        """What to save, and where."""
+        super().__init__()
+        self._network, self._path, self._least = network, path, np.inf
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keras calls this."""
+        loss = (logs or {})["val_loss"]
+        if loss < self._least or epoch == 0:
+            self._least = loss
+            self._network.save(self._path)
 
 
 class LearningRate(keras.callbacks.Callback):

@@ -19,11 +19,9 @@ from pathlib import Path
 from pipelines.build import process_video
 from pipelines.config import BuildConfig
 from pipelines.manifest import Source
-from pipelines.pose_model import pose_model
 video, out = Path(sys.argv[1]), Path(sys.argv[2])
 (out / "shards").mkdir(parents=True)
-model = pose_model()
-entry = process_video(Source("v", video, "s", "FMs", "s"), ["FMs"], out, BuildConfig(), model)
+entry = process_video(Source("v", video, "s", "FMs", "s"), ["FMs"], out, BuildConfig())
 assert entry["left_out"] is None, entry
 peak_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(entry["seconds"], entry["clips"], peak_bytes / 1e9)

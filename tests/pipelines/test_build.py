@@ -124,7 +124,6 @@ def test_a_video_that_breaks_a_stage_is_listed_and_tried_again(three, tmp_path, 
     from pipelines import process
     from pipelines.build import process_video
     from pipelines.manifest import read_sources
-    from pipelines.pose_model import pose_model
 
     def broken(*arguments, **options):
         raise ValueError("no such stage")
@@ -133,7 +132,7 @@ def test_a_video_that_breaks_a_stage_is_listed_and_tried_again(three, tmp_path, 
     source = read_sources(three)[0]
     with monkeypatch.context() as context:
         context.setattr(process, "video_clips", broken)
-        entry = process_video(source, ["FMs"], tmp_path / "dataset", SMALL, pose_model())
+        entry = process_video(source, ["FMs"], tmp_path / "dataset", SMALL)
     assert entry["left_out"] == "failed unexpectedly: ValueError: no such stage"
     assert entry["shard"] is None
     assert stamps(tmp_path / "dataset") == {}
@@ -179,8 +178,8 @@ def test_a_full_disk_stops_the_build_and_keeps_the_index(three, tmp_path, monkey
     [
         (None, r"folder with dataset.json"),
         ("{", r"dataset.json must be valid JSON"),
-        (json.dumps({"format_version": 99}), r"format version 1. Received: 99"),
-        (json.dumps([]), r"format version 1. Received: None"),
+        (json.dumps({"format_version": 99}), r"format version 2. Received: 99"),
+        (json.dumps([]), r"format version 2. Received: None"),
     ],
 )
 def test_what_is_no_data_set_of_this_version_is_refused(tmp_path, content, message):

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from pipelines.config import InputSettings
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
 from pipelines.flow import dequantize_flow
+from pipelines.inputs import clip_inputs, input_shape
 from pipelines.records import Identity, encode_clip, read_shard, write_shard
-from pipelines.schema import RefusedError
+from pipelines.schema import MIRRORED_FEATURE_JOINTS, RefusedError
 from pipelines.transforms import GeometryRange
 from tests.conftest import TINY, random_clip
 
@@ -45,7 +47,7 @@ def test_a_batch_holds_what_the_record_holds(shards):
 
 
 def test_a_shorter_window_is_cut_from_the_middle(shards):
-    ((inputs, _), *_) = collect(clip_dataset(shards, TINY, batch_size=1, num_flows=4))
+    ((inputs, _), *_) = collect(clip_dataset(shards, TINY, batch_size=1, settings=InputSettings(num_flows=4)))
     clip, _ = next(read_shard(shards[0], TINY))
     expected = dequantize_flow(clip.flow[1:5], TINY.max_flow_px) / TINY.max_flow_px
     np.testing.assert_allclose(inputs["flow"][0, ..., ::2], np.moveaxis(expected[..., 0], 0, -1), atol=1e-6)
@@ -58,7 +60,7 @@ def test_temporal_jitter_reaches_every_window_and_keeps_flow_with_its_picture(sh
         shards[:1],
         TINY,
         batch_size=1,
-        num_flows=4,
+        settings=InputSettings(num_flows=4),
         augmentation=Augmentation(temporal_jitter=True),
         cache=True,
     )
@@ -106,8 +108,8 @@ def test_only_the_inputs_that_are_asked_for(shards):
 
 
 def test_more_flows_than_stored_are_refused(shards):
-    with pytest.raises(RefusedError, match=r"between 1 and the 6 flows.*Received: 7"):
-        clip_dataset(shards, TINY, batch_size=1, num_flows=7)
+    with pytest.raises(RefusedError, match=r"at most the 6 flows.*Received: 7"):
+        clip_dataset(shards, TINY, batch_size=1, settings=InputSettings(num_flows=7))
 
 
 def test_subjects_without_clips_are_refused(tmp_path):
@@ -115,3 +117,70 @@ def test_subjects_without_clips_are_refused(tmp_path):
     assert [path.name for path in shard_paths(tmp_path, index, ["anna", "ben"])] == ["a.tfrecord"]
     with pytest.raises(RefusedError, match=r"must have clips.*'ben'"):
         shard_paths(tmp_path, index, ["ben"])
+
+
+SMALL = InputSettings(num_frames=4, slow_every=2, pose_frames=3, pose_stride=2, mean=0.45, std=0.225)
+EVERY = ("image", "frames", "slow", "fast", "flow", "pose")
+
+
+def test_every_input_is_that_of_the_clip(shards):
+    ((inputs, _), *_) = collect(clip_dataset(shards, TINY, batch_size=1, inputs=EVERY, settings=SMALL))
+    clip, _ = next(read_shard(shards[0], TINY))
+    expected = clip_inputs(clip, EVERY, TINY, SMALL)
+    for name in EVERY:
+        assert inputs[name].shape[1:] == input_shape(name, TINY, SMALL) == expected[name].shape[1:]
+        # Two JPEG decoders for pictures, the same numbers for the rest.
+        limit = 0.03 if name in ("image", "frames", "slow", "fast") else 1e-5
+        assert np.abs(inputs[name] - expected[name]).mean() < limit, name
+    for place, frame in enumerate((0, 2, 4, 6)):
+        stored = (clip.rgb[frame] / 255 - 0.45) / 0.225
+        assert np.abs(inputs["frames"][0, place] - stored).mean() < 0.03
+    np.testing.assert_array_equal(inputs["fast"], inputs["frames"])
+    np.testing.assert_array_equal(inputs["slow"], inputs["frames"][:, [0, 3]])
+    for place, first in enumerate((0, 2, 4)):
+        np.testing.assert_array_equal(inputs["pose"][0, place], clip.joint_features[first : first + 3])
+
+
+def test_a_flipped_clip_is_flipped_in_all_its_inputs(shards):
+    data = clip_dataset(
+        shards[:1], TINY, batch_size=1, inputs=EVERY, settings=SMALL, augmentation=Augmentation(flip=True)
+    )
+    clip, _ = next(read_shard(shards[0], TINY))
+    plain = clip_inputs(clip, EVERY, TINY, SMALL)
+    mirrored = clip.joint_features[:, MIRRORED_FEATURE_JOINTS] * [-1, 1, -1, 1, -1, 1, 1]
+    seen = set()
+    for _ in range(20):
+        inputs, _ = next(iter(data))
+        flipped = bool(np.abs(inputs["pose"][0, 0] - plain["pose"][0, 0]).max() > 1e-6)
+        seen.add(flipped)
+        frames = plain["frames"][:, :, :, ::-1] if flipped else plain["frames"]
+        assert np.abs(inputs["frames"].numpy() - frames).mean() < 0.03
+        assert (
+            np.abs(
+                inputs["image"].numpy() - (plain["image"][:, :, ::-1] if flipped else plain["image"])
+            ).mean()
+            < 0.03
+        )
+        if flipped:
+            np.testing.assert_allclose(inputs["pose"][0, 0], mirrored[:3], atol=1e-6)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "change", "message"),
+    [
+        (["frames"], {"num_frames": 8}, r"window of 7 frames must hold .*Received: 8"),
+        (["pose"], {"pose_frames": 8}, r"at least inputs.pose_frames = 8 frames. Received: 7"),
+        (["depth"], {}, r'an input must be one of .*Received: "depth"'),
+    ],
+)
+def test_inputs_that_a_clip_cannot_give_are_refused(shards, inputs, change, message):
+    with pytest.raises(RefusedError, match=message):
+        clip_dataset(shards, TINY, batch_size=1, inputs=inputs, settings=SMALL.model_copy(update=change))
+
+
+def test_a_data_set_of_keypoints_feeds_pose_networks_only(shards):
+    with pytest.raises(
+        RefusedError, match=r"has no pictures and no flow. Received: a network that takes flow"
+    ):
+        clip_dataset(shards, TINY, batch_size=1, inputs=["flow"], pictures=False)

@@ -25,7 +25,7 @@ def test_a_clip_of_no_flow_is_refused():
     ("values", "message"),
     [
         ({"clip": {"fsp": 6}}, r"demo.yaml: unknown key clip.fsp. Received: 6. Remove it"),
-        ({"flow": {"method": "cat"}}, r"flow.method.*'farneback' or 'dis'. Received: 'cat'"),
+        ({"flow": {"method": "cat"}}, r"flow.method: Input should be 'farneback', 'dis'.*Received: 'cat'"),
         ({"clip": {"size": 7}}, r"clip.size.*Received: 7"),
     ],
 )

@@ -28,7 +28,8 @@ def clip():
     flow = cv2.GaussianBlur(rng.normal(size=(SIZE, SIZE, 6)).astype(np.float32), (0, 0), 3)
     flow = np.moveaxis(flow.reshape(SIZE, SIZE, 3, 2), 2, 0)
     pose = rng.uniform(10, 54, (4, len(JOINTS), 3)).astype(np.float32)
-    return ClipTensors(tf.constant(image), tf.constant(flow), tf.constant(pose))
+    frames = np.stack([image, image[::-1]])
+    return ClipTensors(tf.constant(frames), tf.constant(flow), tf.constant(pose))
 
 
 def assert_close(first, second, atol=1e-6):
@@ -42,7 +43,7 @@ def test_flipping_twice_restores_the_clip(clip):
 
 def test_a_flip_mirrors_pixels_negates_x_flow_and_swaps_joints(clip):
     flipped = apply_flip(clip)
-    np.testing.assert_array_equal(flipped.image, clip.image[:, ::-1])
+    np.testing.assert_array_equal(flipped.frames, clip.frames[:, :, ::-1])
     np.testing.assert_array_equal(flipped.flow[..., 0], -clip.flow[:, :, ::-1, 0])
     np.testing.assert_array_equal(flipped.flow[..., 1], clip.flow[:, :, ::-1, 1])
     left, right = JOINTS.index("left_wrist"), JOINTS.index("right_wrist")
@@ -58,14 +59,15 @@ def test_no_movement_changes_nothing(clip):
 
 def test_whole_pixel_shifts_move_pictures_and_joints_alike(clip):
     moved = apply_geometry(clip, Geometry(tf.constant([5.0, -3.0]), tf.constant(1.0), tf.constant(0.0)))
-    np.testing.assert_allclose(moved.image[:-3, 5:], clip.image[3:, :-5], atol=1e-5)
+    np.testing.assert_allclose(moved.frames[:, :-3, 5:], clip.frames[:, 3:, :-5], atol=1e-5)
     np.testing.assert_allclose(moved.flow[:, :-3, 5:], clip.flow[:, 3:, :-5], atol=1e-5)
     np.testing.assert_allclose(moved.pose[..., :2], clip.pose[..., :2] + [5, -3], atol=1e-4)
 
 
 def test_a_quarter_turn_turns_flow_vectors_too(clip):
     turned = apply_geometry(clip, Geometry(tf.zeros(2), tf.constant(1.0), tf.constant(np.pi / 2, tf.float32)))
-    np.testing.assert_allclose(turned.image[1:-1, 1:-1], np.rot90(clip.image, -1)[1:-1, 1:-1], atol=1e-4)
+    quarter = np.rot90(clip.frames, -1, axes=(1, 2))
+    np.testing.assert_allclose(turned.frames[:, 1:-1, 1:-1], quarter[:, 1:-1, 1:-1], atol=1e-4)
     x, y = clip.flow[..., 0], clip.flow[..., 1]
     clockwise = np.stack([-y, x], axis=-1)  # right becomes down
     expected = np.rot90(clockwise, -1, axes=(1, 2))
@@ -85,12 +87,12 @@ def test_flow_of_the_moved_pictures_equals_the_moved_flow():
 
     def move(picture):
         rgb = tf.constant(np.repeat(picture[..., None], 3, -1))
-        empty = ClipTensors(rgb, tf.zeros((1, 128, 128, 2)), tf.zeros((2, 33, 3)))
-        return (apply_geometry(empty, geometry).image[..., 0].numpy() * 255).astype(np.uint8)
+        empty = ClipTensors(rgb[None], tf.zeros((1, 128, 128, 2)), tf.zeros((2, 33, 3)))
+        return (apply_geometry(empty, geometry).frames[0, ..., 0].numpy() * 255).astype(np.uint8)
 
     true = np.broadcast_to(np.float32([2, 1]), (1, 128, 128, 2))
     rgb = tf.constant(np.repeat(first[..., None], 3, -1))
-    moved = apply_geometry(ClipTensors(rgb, tf.constant(true), tf.zeros((2, 33, 3))), geometry).flow[0]
+    moved = apply_geometry(ClipTensors(rgb[None], tf.constant(true), tf.zeros((2, 33, 3))), geometry).flow[0]
     measured = FlowEstimator("farneback").between(move(first), move(second))
     inner = slice(44, 84)
     difference = np.median(measured[inner, inner] - moved[inner, inner], axis=(0, 1))
@@ -98,11 +100,11 @@ def test_flow_of_the_moved_pictures_equals_the_moved_flow():
 
 
 def test_light_keeps_black_black(clip):
-    dark = clip._replace(image=tf.concat([tf.zeros((SIZE, 32, 3)), clip.image[:, 32:]], axis=1))
+    dark = clip._replace(frames=tf.concat([tf.zeros((2, SIZE, 32, 3)), clip.frames[:, :, 32:]], axis=2))
     lit = apply_photometry(dark, Photometry(tf.constant([1.2, 1.0, 0.9]), tf.constant(0.8)))
-    assert not lit.image[:, :32].numpy().any()
-    assert np.abs(lit.image[:, 32:] - dark.image[:, 32:]).mean() > 0.01
-    assert lit.image.numpy().max() <= 1
+    assert not lit.frames[:, :, :32].numpy().any()
+    assert np.abs(lit.frames[:, :, 32:] - dark.frames[:, :, 32:]).mean() > 0.01
+    assert lit.frames.numpy().max() <= 1
     np.testing.assert_array_equal(lit.flow, dark.flow)
 
 

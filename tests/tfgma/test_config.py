@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.inputs import input_shape
 from pipelines.schema import RefusedError
 from tfgma.config import load_study
-from tfgma.models.backbones import BACKBONES
+from tfgma.models.families import FAMILIES
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -15,8 +16,8 @@ def test_every_config_introduces_itself_and_can_be_used(path):
     for word in ("# Command:", "# Data:", "# Time:", "# Score:"):
         assert any(line.startswith(word) for line in head), word
     study = load_study(path)
-    assert {study.model.image_backbone, study.model.flow_backbone} <= set(BACKBONES)
-    assert (study.model.num_flows or 1) <= study.build.clip.num_flows
+    for name in FAMILIES[study.model.family].inputs:
+        assert min(input_shape(name, study.build.clip, study.inputs)) >= 1
 
 
 def test_the_published_study_has_the_published_numbers():

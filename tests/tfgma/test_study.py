@@ -11,13 +11,14 @@ import pytest
 
 from pipelines.build import read_index
 from pipelines.dataset import clip_dataset, shard_paths
+from pipelines.inputs import clip_inputs
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, RefusedError
 from tfgma.bundle import VARIANTS, read_bundle
 from tfgma.config import load_study
 from tfgma.evaluation import evaluate, read_run_predictions, subject_scores
 from tfgma.export import convert, export
-from tfgma.inference import Predictor, TFLiteModel, network_inputs
+from tfgma.inference import Predictor, TFLiteModel
 from tfgma.report import write_report
 from tfgma.runs import read_run
 from tfgma.training import make_optimizer, train
@@ -81,7 +82,7 @@ def test_predictions_are_the_networks_answers_for_the_right_clips(run, dataset):
         shard_paths(dataset, index, split["test"]),
         study.build.clip,
         batch_size=1,
-        num_flows=study.model.num_flows,
+        settings=study.inputs,
     )
     expected = {}
     for inputs, meta in data:
@@ -198,9 +199,9 @@ def test_python_inputs_without_tensorflow_equal_those_of_tf_data(bundle, dataset
     index = read_index(dataset)
     shard = dataset / "shards" / index["videos"][0]["shard"]
     spec = description.build.clip
-    inputs, _ = next(iter(clip_dataset([shard], spec, batch_size=1, num_flows=description.num_flows)))
+    inputs, _ = next(iter(clip_dataset([shard], spec, batch_size=1, settings=description.sampling)))
     clip, _ = next(read_shard(shard, spec))
-    mine = network_inputs(clip, description)
+    mine = clip_inputs(clip, description.inputs, description.build.clip, description.sampling)
     np.testing.assert_allclose(mine["flow"], inputs["flow"], atol=1e-6)
     assert np.abs(mine["image"] - inputs["image"].numpy()).mean() < 0.005  # two JPEG decoders
 
@@ -218,7 +219,9 @@ def test_a_video_is_assessed_as_its_records_are(bundle, infants, dataset, run):
     clips = [clip for clip, _ in read_shard(dataset / "shards" / entry["shard"], description.build.clip)]
     assert len(answer.start_seconds) == len(clips) == 4
     for clip, probabilities in zip(clips, answer.clip_probabilities, strict=True):
-        logits = network.predict_on_batch(network_inputs(clip, description))["logits"]
+        logits = network.predict_on_batch(
+            clip_inputs(clip, description.inputs, description.build.clip, description.sampling)
+        )["logits"]
         # The records' pictures went through JPEG, the video's did not.
         np.testing.assert_allclose(probabilities, np.asarray(keras.ops.softmax(logits))[0], atol=0.02)
     assert answer.predicted == answer.classes[int(answer.clip_probabilities.mean(axis=0).argmax())]
@@ -264,7 +267,7 @@ def test_a_data_set_built_otherwise_than_the_config_says_is_refused(dataset, tmp
 @pytest.mark.parametrize(
     ("change", "folds", "message"),
     [
-        ("model.num_flows=99", [0], r"num_flows must be at most the 12 flows"),
+        ("inputs.num_flows=99", [0], r"num_flows must be at most the 12 flows"),
         ("train.epochs=1", [3], r"--fold must lie between 0 and 2, or be all. Received: 3"),
         ("split.folds=9", [0], r"each class needs at least 9 groups"),
     ],

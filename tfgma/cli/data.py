@@ -84,18 +84,26 @@ def build_tfrecords(
 ) -> None:
     """Turn the videos of SOURCE into TFRecords of upright, cut-out bodies and their optical flow.
 
-    SOURCE is a folder CLASS/SUBJECT/*.mp4 or a CSV manifest with the columns video, subject, label.
+    SOURCE is a folder CLASS/SUBJECT/*.mp4 or a CSV manifest with the columns video, subject, label. In place
+    of videos there may be joints for pose networks: DeepLabCut's .csv or .h5, OpenPose's folders of JSON, or
+    a folder in STAM's layout.
 
     \b
     Example:
       tfgma build-tfrecords videos --out dataset --config configs/demo.yaml
     """
     from pipelines.build import build_dataset
+    from pipelines.tools import standard_tools
     from tfgma.config import load_study
 
     study = load_study(config, overrides)
+    make_tools = standard_tools
+    if study.build.network_sections:
+        from tfgma.preprocessing import make_tools, refuse_unusable_weights
+
+        refuse_unusable_weights(study.build)
     with progress_bar("build") as tell:
-        index = build_dataset(source, out, study.build, workers=workers, progress=tell)
+        index = build_dataset(source, out, study.build, workers=workers, make_tools=make_tools, progress=tell)
     used = [entry for entry in index["videos"] if entry["shard"]]
     left_out = [entry for entry in index["videos"] if not entry["shard"]]
     damaged = [entry for entry in used if entry["quality"]["damaged"]]

@@ -14,6 +14,7 @@ from pipelines.schema import RefusedError
 from tfgma.cli.console import silence_native_logs
 from tfgma.cli.data import build_tfrecords, inspect, synthesize
 from tfgma.cli.study import demo, evaluate, export, predict, train
+from tfgma.cli.weights import convert_weights
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -28,7 +29,8 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (synthesize, build_tfrecords, inspect, train, evaluate, export, predict, demo):
+COMMANDS = (synthesize, build_tfrecords, inspect, train, evaluate, export, predict, convert_weights, demo)
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -1,12 +1,45 @@
-"""Every family of networks, by the name that a config gives."""
+"""Every family of classifiers, by the name that a config gives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 
+from tfgma.models.backbones import ImageClassifier
+from tfgma.models.cnn_lstm import CNNLSTM
+from tfgma.models.frame_fusion import FrameFusion
+from tfgma.models.slowfast import slowfast_r50
+from tfgma.models.stam import Stam
 from tfgma.models.two_stream import TwoStream
+from tfgma.models.two_stream_3d import TwoStream3D
+from tfgma.models.video_classifier import VideoClassifier
 
-FAMILIES: dict[str, Callable[..., keras.Model]] = {"two_stream": TwoStream}
-"""name -> builder(image_shape, flow_shape, num_classes, **options)."""
+
+@dataclass(frozen=True)
+class Family:
+    """A builder, and the inputs whose shapes it takes as `NAME_shape`."""
+
+    build: Callable[..., keras.Model]
+    inputs: tuple[str, ...]
+
+    def __call__(self, shapes: dict[str, tuple[int, ...]], num_classes: int, **options: Any) -> keras.Model:
+        """The network for inputs of those shapes (without batch), by name."""
+        return self.build(
+            **{f"{name}_shape": shapes[name] for name in self.inputs}, num_classes=num_classes, **options
+        )
+
+
+FAMILIES: dict[str, Family] = {
+    "two_stream": Family(TwoStream, ("image", "flow")),
+    "image": Family(ImageClassifier, ("image",)),
+    "frame_fusion": Family(FrameFusion, ("frames",)),
+    "cnn_lstm": Family(CNNLSTM, ("frames",)),
+    "video": Family(VideoClassifier, ("frames",)),
+    "slowfast": Family(slowfast_r50, ("slow", "fast")),
+    "two_stream_3d": Family(TwoStream3D, ("frames", "flow")),
+    "stam": Family(Stam, ("pose",)),
+}
+"""name -> builder(shapes, num_classes, **options)."""

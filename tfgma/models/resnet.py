@@ -23,16 +23,14 @@ VARIANTS: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 
 
-def resnet(
-    variant: str, input_shape: Sequence[int], *, width: int = 64, name: str | None = None
-) -> keras.Model:
+def resnet(variant: str, input_shape: Sequence[int], *, width: int = 64, prefix: str = "") -> keras.Model:
     """A residual network without its head.
 
     Args:
         variant: a key of VARIANTS.
         input_shape: (H, W, C), any number of channels.
         width: channels of the first stage; 64 in the published networks.
-        name: prefix of all layers' names.
+        prefix: what all layers' names begin with; what follows is torchvision's name, with "-" for ".".
 
     Returns:
         (B, H, W, C) float32 -> (B, H/32, W/32, features) float32; features is 8 * width for basic blocks and
@@ -44,19 +42,31 @@ def resnet(
     if variant not in VARIANTS:
         raise RefusedError(f'variant must be one of {", ".join(VARIANTS)}. Received: "{variant}"')
     block, repeats = VARIANTS[variant]
-    name = name or variant
     inputs = keras.Input(tuple(input_shape))
-    x = _conv(inputs, width, 7, 2, f"{name}_conv1")
-    x = layers.ReLU(name=f"{name}_relu")(_norm(x, f"{name}_bn1"))
-    # After a ReLU zero padding equals the minus infinity padding of a pooling layer.
-    x = layers.ZeroPadding2D(1, name=f"{name}_pool_pad")(x)
-    x = layers.MaxPooling2D(3, 2, name=f"{name}_pool")(x)
+    x = resnet_stem(inputs, width, prefix)
     for stage, count in enumerate(repeats):
-        for number in range(count):
-            stride = 2 if number == 0 and stage > 0 else 1
-            build = _basic if block == "basic" else _bottleneck
-            x = build(x, width * 2**stage, stride, f"{name}_layer{stage + 1}_{number}")
-    return keras.Model(inputs, x, name=name)
+        x = resnet_stage(x, block, count, stage, width, prefix)
+    return keras.Model(inputs, x, name=f"{prefix}{variant}")
+
+
+def resnet_stem(x: keras.KerasTensor, width: int, prefix: str) -> keras.KerasTensor:
+    """The first convolution with its pooling: (B, H, W, C) -> (B, H/4, W/4, width)."""
+    x = _conv(x, width, 7, 2, f"{prefix}conv1")
+    x = layers.ReLU(name=f"{prefix}relu")(_norm(x, f"{prefix}bn1"))
+    # After a ReLU zero padding equals the minus infinity padding of a pooling layer.
+    x = layers.ZeroPadding2D(1, name=f"{prefix}pool_pad")(x)
+    return layers.MaxPooling2D(3, 2, name=f"{prefix}pool")(x)
+
+
+def resnet_stage(
+    x: keras.KerasTensor, block: str, count: int, stage: int, width: int, prefix: str
+) -> keras.KerasTensor:
+    """Stage 0 to 3: `count` blocks ("basic" or "bottleneck"), the first of stages 1 to 3 with stride 2."""
+    build = _basic if block == "basic" else _bottleneck
+    for number in range(count):
+        stride = 2 if number == 0 and stage > 0 else 1
+        x = build(x, width * 2**stage, stride, f"{prefix}layer{stage + 1}-{number}-")
+    return x
 
 
 def _conv(x: keras.KerasTensor, filters: int, size: int, stride: int, name: str) -> keras.KerasTensor:
@@ -71,22 +81,26 @@ def _norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     return layers.BatchNormalization(epsilon=EPSILON, momentum=MOMENTUM, name=name)(x)
 
 
-def _shortcut(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
+def _shortcut(x: keras.KerasTensor, filters: int, stride: int, prefix: str) -> keras.KerasTensor:
     if stride == 1 and x.shape[-1] == filters:
         return x
-    return _norm(_conv(x, filters, 1, stride, f"{name}_downsample_conv"), f"{name}_downsample_bn")
+    return _norm(_conv(x, filters, 1, stride, f"{prefix}downsample-0"), f"{prefix}downsample-1")
 
 
-def _basic(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
-    y = layers.ReLU(name=f"{name}_relu1")(_norm(_conv(x, filters, 3, stride, f"{name}_conv1"), f"{name}_bn1"))
-    y = _norm(_conv(y, filters, 3, 1, f"{name}_conv2"), f"{name}_bn2")
-    y = layers.Add(name=f"{name}_add")([y, _shortcut(x, filters, stride, name)])
-    return layers.ReLU(name=f"{name}_relu2")(y)
+def _basic(x: keras.KerasTensor, filters: int, stride: int, prefix: str) -> keras.KerasTensor:
+    y = layers.ReLU(name=f"{prefix}relu1")(
+        _norm(_conv(x, filters, 3, stride, f"{prefix}conv1"), f"{prefix}bn1")
+    )
+    y = _norm(_conv(y, filters, 3, 1, f"{prefix}conv2"), f"{prefix}bn2")
+    y = layers.Add(name=f"{prefix}add")([y, _shortcut(x, filters, stride, prefix)])
+    return layers.ReLU(name=f"{prefix}relu2")(y)
 
 
-def _bottleneck(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
-    y = layers.ReLU(name=f"{name}_relu1")(_norm(_conv(x, filters, 1, 1, f"{name}_conv1"), f"{name}_bn1"))
-    y = layers.ReLU(name=f"{name}_relu2")(_norm(_conv(y, filters, 3, stride, f"{name}_conv2"), f"{name}_bn2"))
-    y = _norm(_conv(y, 4 * filters, 1, 1, f"{name}_conv3"), f"{name}_bn3")
-    y = layers.Add(name=f"{name}_add")([y, _shortcut(x, 4 * filters, stride, name)])
-    return layers.ReLU(name=f"{name}_relu3")(y)
+def _bottleneck(x: keras.KerasTensor, filters: int, stride: int, prefix: str) -> keras.KerasTensor:
+    y = layers.ReLU(name=f"{prefix}relu1")(_norm(_conv(x, filters, 1, 1, f"{prefix}conv1"), f"{prefix}bn1"))
+    y = layers.ReLU(name=f"{prefix}relu2")(
+        _norm(_conv(y, filters, 3, stride, f"{prefix}conv2"), f"{prefix}bn2")
+    )
+    y = _norm(_conv(y, 4 * filters, 1, 1, f"{prefix}conv3"), f"{prefix}bn3")
+    y = layers.Add(name=f"{prefix}add")([y, _shortcut(x, 4 * filters, stride, prefix)])
+    return layers.ReLU(name=f"{prefix}relu3")(y)

@@ -9,7 +9,8 @@ import keras
 from keras import layers
 
 from pipelines.schema import RefusedError
-from tfgma.models.backbones import backbone
+from tfgma.layers import classifier
+from tfgma.models.backbones import build_backbone
 
 STREAMS: Final = ("both", "image", "flow")
 FUSIONS: Final = ("conv1x1", "sum", "concat")
@@ -26,8 +27,6 @@ def TwoStream(  # noqa: N802 - reads as the network that it builds
     flow_backbone: str = "resnet50",
     image_width: int = 64,
     flow_width: int = 64,
-    image_weights: str | None = None,
-    flow_weights: str | None = None,
     dropout: float = 0.0,
     name: str = "two_stream",
 ) -> keras.Model:
@@ -39,58 +38,48 @@ def TwoStream(  # noqa: N802 - reads as the network that it builds
     Args:
         image_shape: (S, S, 3).
         flow_shape: (S, S, 2L).
-        num_classes: number of classes, at least 2.
+        num_classes: number of classes; 1 for a single logit.
         streams: both, or image (spatial stream only), or flow (temporal stream only).
         fusion: conv1x1 joins both feature maps by a 1x1 convolution before pooling; concat joins pooled
             features; sum adds the logits of two heads.
         image_backbone, flow_backbone: keys of `tfgma.models.backbones.BACKBONES`.
         image_width, flow_width: channels of the residual networks' first stage.
-        image_weights, flow_weights: RGB weights to start from; the flow stem takes their mean over channels.
         dropout: share of pooled features dropped in training.
         name: the network's name.
 
     Raises:
-        RefusedError: an unknown name, or fewer than two classes.
+        RefusedError: an unknown name, or no classes.
     """
     if streams not in STREAMS:
         raise RefusedError(f'streams must be one of {", ".join(STREAMS)}. Received: "{streams}"')
     if fusion not in FUSIONS:
         raise RefusedError(f'fusion must be one of {", ".join(FUSIONS)}. Received: "{fusion}"')
-    if num_classes < 2:
-        raise RefusedError(f"num_classes must be at least 2. Received: {num_classes}")
 
     inputs, maps = {}, {}
     if streams in ("both", "image"):
         inputs["image"] = keras.Input(tuple(image_shape), name="image")
-        network = backbone(
-            image_backbone, image_shape, width=image_width, weights=image_weights, prefix="spatial"
-        )
+        network = build_backbone(image_backbone, image_shape, width=image_width, prefix="spatial-")
         maps["spatial"] = network(inputs["image"])
     if streams in ("both", "flow"):
         inputs["flow"] = keras.Input(tuple(flow_shape), name="flow")
-        network = backbone(
-            flow_backbone, flow_shape, width=flow_width, weights=flow_weights, prefix="temporal"
-        )
+        network = build_backbone(flow_backbone, flow_shape, width=flow_width, prefix="temporal-")
         maps["temporal"] = network(inputs["flow"])
 
     def pool(feature_map: keras.KerasTensor, stream: str) -> keras.KerasTensor:
-        pooled = layers.GlobalAveragePooling2D(name=f"{stream}_pool")(feature_map)
-        return layers.Dropout(dropout, name=f"{stream}_dropout")(pooled) if dropout else pooled
+        return layers.GlobalAveragePooling2D(name=f"{stream}_pool")(feature_map)
 
-    def classify(features: keras.KerasTensor, label: str) -> keras.KerasTensor:
-        return layers.Dense(num_classes, name=label, dtype="float32")(features)
+    def head(features: keras.KerasTensor, label: str) -> keras.KerasTensor:
+        return classifier(features, num_classes, dropout, label)
 
-    if streams != "both":
-        ((stream, feature_map),) = maps.items()
-        logits = classify(pool(feature_map, stream), "classifier")
-    elif fusion == "conv1x1":
+    # Heads are named as in the published checkpoints: "spatial-fc" holds spatial.fc.weight.
+    if streams == "both" and fusion == "conv1x1":
         joined = layers.Concatenate(name="concatenate")([maps["spatial"], maps["temporal"]])
         fused = layers.Conv2D(maps["spatial"].shape[-1], 1, name="conv1x1")(joined)
-        logits = classify(pool(fused, "fused"), "classifier")
-    elif fusion == "concat":
+        logits = head(pool(fused, "fused"), "classifier-1")
+    elif streams == "both" and fusion == "concat":
         pooled = [pool(feature_map, stream) for stream, feature_map in maps.items()]
-        logits = classify(layers.Concatenate(name="concatenate")(pooled), "classifier")
+        logits = head(layers.Concatenate(name="concatenate")(pooled), "classifier-1")
     else:
-        heads = [classify(pool(feature_map, stream), f"{stream}_fc") for stream, feature_map in maps.items()]
-        logits = layers.Add(name="sum")(heads)
+        heads = [head(pool(feature_map, stream), f"{stream}-fc") for stream, feature_map in maps.items()]
+        logits = layers.Add(name="sum")(heads) if len(heads) > 1 else heads[0]
     return keras.Model(inputs, {"logits": logits}, name=name)

@@ -1,0 +1,90 @@
+import keras
+import numpy as np
+import pytest
+
+from pipelines.schema import RefusedError
+from tfgma.models.backbones import BACKBONES, ImageClassifier, build_backbone
+from tfgma.models.resnet import resnet
+from tfgma.models.two_stream import FUSIONS, TwoStream
+
+IMAGE, FLOW = (64, 64, 3), (64, 64, 8)
+SMALL = {"image_backbone": "resnet10", "flow_backbone": "resnet10", "image_width": 8, "flow_width": 8}
+
+
+def clips(batch=4):
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.random((batch, *IMAGE), np.float32),
+        "flow": rng.uniform(-1, 1, (batch, *FLOW)).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("streams", ["both", "image", "flow"])
+def test_builds_takes_a_step_saves_and_reloads(tmp_path, fusion, streams):
+    keras.utils.set_random_seed(1)
+    network = TwoStream(IMAGE, FLOW, 3, fusion=fusion, streams=streams, dropout=0.1, **SMALL)
+    inputs = {tensor.name: clips()[tensor.name] for tensor in network.inputs}
+    assert set(inputs) == {"both": {"image", "flow"}}.get(streams, {streams})
+    network.compile("adam", {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)})
+    before = [weight.copy() for weight in network.get_weights()]
+    network.train_on_batch(inputs, {"logits": np.array([0, 1, 2, 0])})
+    assert any(np.abs(a - b).max() > 0 for a, b in zip(before, network.get_weights(), strict=True))
+    network.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    logits = network.predict_on_batch(inputs)["logits"]
+    assert logits.shape == (4, 3)
+    np.testing.assert_allclose(again.predict_on_batch(inputs)["logits"], logits, atol=1e-6)
+
+
+def test_both_streams_reach_the_answer():
+    network = TwoStream(IMAGE, FLOW, 3, **SMALL)
+    inputs = clips()
+    base = network.predict_on_batch(inputs)["logits"]
+    for name in inputs:
+        changed = network.predict_on_batch(inputs | {name: inputs[name][::-1]})["logits"]
+        assert np.abs(changed - base).max() > 1e-4
+
+
+def test_sum_is_the_sum_of_the_two_heads():
+    network = TwoStream(IMAGE, FLOW, 3, fusion="sum", **SMALL)
+    heads = keras.Model(
+        network.input, [network.get_layer("spatial-fc").output, network.get_layer("temporal-fc").output]
+    )
+    spatial, temporal = heads.predict_on_batch(clips())
+    np.testing.assert_allclose(network.predict_on_batch(clips())["logits"], spatial + temporal, atol=1e-5)
+
+
+def test_sizes_are_those_of_the_published_network():
+    """Two ResNet-50, the flow stem with 60 channels, 1x1 fusion 4096 -> 2048, a head of three."""
+    network = TwoStream((224, 224, 3), (224, 224, 60), 3)
+    resnet50, stem = 23_508_032 + 53_120, 49 * 64  # weights, and the normalisations' statistics
+    expected = 2 * resnet50 + (60 - 3) * stem + 4096 * 2048 + 2048 + 2048 * 3 + 3
+    assert network.count_params() == expected
+    assert network.get_layer("spatial-resnet50").output.shape == (None, 7, 7, 2048)
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_every_backbone_takes_any_number_of_channels(name):
+    network = build_backbone(name, (64, 64, 5), width=16, prefix="trunk-")
+    assert network.name.startswith("trunk-")
+    assert network.output.shape[1:3] == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: TwoStream(IMAGE, FLOW, 3, fusion="cat"), r'fusion must be one of .*Received: "cat"'),
+        (lambda: TwoStream(IMAGE, FLOW, 3, streams="rgb"), r'streams must be one of .*Received: "rgb"'),
+        (
+            lambda: TwoStream(IMAGE, FLOW, 0),
+            r"num_classes must be at least 1. Received: 0",
+        ),
+        (lambda: ImageClassifier(IMAGE, 0), r"num_classes must be at least 1. Received: 0"),
+        (lambda: build_backbone("vgg", IMAGE), r'backbone must be one of .*Received: "vgg"'),
+        (lambda: resnet("resnet11", IMAGE), r'variant must be one of .*Received: "resnet11"'),
+    ],
+)
+def test_wrong_arguments_are_refused(build, message):
+    with pytest.raises(RefusedError, match=message):
+        build()

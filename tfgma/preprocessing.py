@@ -1,0 +1,194 @@
+"""U2-Net, OpenPose and RAFT as alternatives to the standard tools of a data set build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+
+from pipelines.config import BuildConfig
+from pipelines.flow import FlowEstimator
+from pipelines.keypoints import choose_person
+from pipelines.part_association import decode_people
+from pipelines.pose import Body, BodyFinder
+from pipelines.pose_model import pose_model
+from pipelines.schema import FEATURE_JOINTS, JOINTS
+from pipelines.tools import Finder, Flow, Tools, standard_tools
+from tfgma.models.openpose import openpose
+from tfgma.models.raft import MIN_SIDE_PX, raft_large, raft_small
+from tfgma.models.u2net import u2net
+from tfgma.weights.layout import load_tensors
+from tfgma.weights.pretrained import read_tensors
+
+RAFT = {"raft_large": raft_large, "raft_small": raft_small}
+STRIDE = 8
+"""OpenPose's maps and RAFT's features have one cell for so many pixels."""
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+GREY = 128
+
+
+def make_tools(config: BuildConfig) -> Tools:
+    """The finder and the flow that the settings choose; standard ones where they choose no network.
+
+    Raises:
+        RefusedError: weights that cannot be read, or of another network.
+    """
+    if not config.network_sections:
+        return standard_tools(config)
+    bodies_by_network = {"pose", "segmentation"} & set(config.network_sections)
+    finder: Finder = NetworkBodyFinder(config) if bodies_by_network else standard_finder(config)
+    flow: Flow = RaftFlow(config) if "flow" in config.network_sections else FlowEstimator(config.flow.method)
+    return Tools(finder, flow)
+
+
+def standard_finder(config: BuildConfig) -> BodyFinder:
+    """MediaPipe's."""
+    return BodyFinder(pose_model(config.pose.model), config.pose.min_score)
+
+
+class RaftFlow:
+    """RAFT on RGB frames of the build's size."""
+
+    def __init__(self, config: BuildConfig) -> None:
+        """Builds the network for `config.clip.size` and loads `config.flow.weights`.
+
+        Raises:
+            RefusedError: weights that cannot be read, or of another network.
+        """
+        settings = config.flow
+        self._size = config.clip.size
+        # Smaller frames, and sizes between, get a border that the flow is cut from.
+        side = max(MIN_SIDE_PX, -(-self._size // STRIDE) * STRIDE)
+        self._border = side - self._size
+        shape = (side, side, 3)
+        self._network = RAFT[settings.method](shape, shape, num_updates=settings.num_updates)
+        load_tensors(self._network, read_tensors(Path(str(settings.weights))))
+
+    def prepare(self, frame: np.ndarray) -> np.ndarray:
+        """(S, S, 3) uint8 RGB -> (1, S', S', 3) float32 -1..1."""
+        border = self._border
+        wide = cv2.copyMakeBorder(frame, 0, border, 0, border, cv2.BORDER_REPLICATE) if border else frame
+        return (wide.astype(np.float32) / 127.5 - 1)[None]
+
+    def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Two prepared frames -> (S, S, 2) float32, x then y, pixels, positive right and down."""
+        answer = self._network.predict_on_batch({"frame0": first, "frame1": second})["flow"]
+        flow = keras.ops.convert_to_numpy(answer)
+        return np.ascontiguousarray(flow[0, : self._size, : self._size])
+
+
+class NetworkBodyFinder:
+    """Joints from OpenPose or MediaPipe, the mask from U2-Net or MediaPipe."""
+
+    def __init__(self, config: BuildConfig) -> None:
+        """Loads the networks that `config.pose` and `config.segmentation` choose.
+
+        Raises:
+            RefusedError: weights that cannot be read, or of another network.
+        """
+        pose, segmentation = config.pose, config.segmentation
+        self._standard = (
+            standard_finder(config) if "mediapipe" in (pose.method, segmentation.method) else None
+        )
+        self._openpose = OpenPoseEstimator(config) if pose.method == "openpose" else None
+        self._u2net = U2NetSegmenter(config) if segmentation.method == "u2net" else None
+
+    def find(self, frame: np.ndarray, seconds: float) -> Body | None:
+        """The body in `frame` (H, W, 3) uint8 RGB, or None."""
+        body = self._standard.find(frame, seconds) if self._standard else None
+        if self._standard and body is None:
+            return None
+        joints = self._openpose.joints(frame) if self._openpose else body.joints if body else None
+        if joints is None:
+            return None
+        mask = self._u2net.mask(frame) if self._u2net else body.mask if body else None
+        return None if mask is None else Body(mask, joints)
+
+    def restart(self) -> None:
+        """Forgets the last video."""
+        if self._standard:
+            self._standard.restart()
+        if self._openpose:
+            self._openpose.restart()
+
+    def close(self) -> None:
+        """Frees MediaPipe's networks."""
+        if self._standard:
+            self._standard.close()
+
+
+class U2NetSegmenter:
+    """Masks by U2-Net on the whole frame, scaled to a square (Qin et al., 2020)."""
+
+    def __init__(self, config: BuildConfig) -> None:
+        """Loads `config.segmentation.weights`."""
+        self._size = config.segmentation.size
+        self._network = u2net((self._size, self._size, 3))
+        load_tensors(self._network, read_tensors(Path(str(config.segmentation.weights))))
+
+    def mask(self, frame: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB -> (H, W) bool."""
+        square = cv2.resize(frame, (self._size, self._size), interpolation=cv2.INTER_AREA)
+        bright = square.astype(np.float32) / max(1, int(square.max()))
+        answer = self._network.predict_on_batch({"image": ((bright - IMAGENET_MEAN) / IMAGENET_STD)[None]})
+        salience = keras.ops.convert_to_numpy(answer["d0"])[0, ..., 0]
+        spread = float(salience.max() - salience.min())
+        even = (salience - salience.min()) / max(spread, 1e-6)
+        return cv2.resize(even, frame.shape[1::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+
+
+class OpenPoseEstimator:
+    """Joints by OpenPose's COCO body network, followed from frame to frame."""
+
+    def __init__(self, config: BuildConfig) -> None:
+        """Reads `config.pose.weights`."""
+        self._tensors = read_tensors(Path(str(config.pose.weights)))
+        self._long_side = config.pose.long_side_px
+        load_tensors(openpose((STRIDE, STRIDE, 3)), self._tensors)  # refuses before the first video
+        self._network: keras.Model | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets the last person."""
+        self._previous: np.ndarray | None = None
+
+    def joints(self, frame: np.ndarray) -> np.ndarray | None:
+        """(H, W, 3) uint8 RGB -> (33, 3) float32, pixels and score (0 for those it has not), or None."""
+        scale = self._long_side / max(frame.shape[:2])
+        scaled = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        height, width = scaled.shape[:2]
+        down, right = -height % STRIDE, -width % STRIDE
+        wide = cv2.copyMakeBorder(scaled, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(GREY,) * 3)
+        if self._network is None or self._network.inputs[0].shape[1:] != wide.shape:
+            self._network = openpose(wide.shape)
+            load_tensors(self._network, self._tensors)
+        # The published weights were trained on BGR.
+        bgr = wide[..., ::-1].astype(np.float32) / 256 - 0.5
+        answer = self._network.predict_on_batch({"image": bgr[None]})
+        heatmap, paf = (keras.ops.convert_to_numpy(answer[name])[0] for name in ("heatmap", "paf"))
+        people = decode_people(heatmap, paf)
+        if not len(people):
+            return None
+        person = choose_person(list(people), self._previous)
+        self._previous = person
+        joints = np.zeros((len(JOINTS), 3), np.float32)
+        for index, name in enumerate(FEATURE_JOINTS):
+            if name in JOINTS:
+                x, y, score = person[index]
+                joints[JOINTS.index(name)] = x * STRIDE / scale, y * STRIDE / scale, min(1.0, score)
+        return joints
+
+
+def refuse_unusable_weights(config: BuildConfig) -> None:
+    """Reads the networks' weights once, so that a wrong file is refused before hours of work.
+
+    Raises:
+        RefusedError: weights that cannot be read, or of another network.
+    """
+    readers = {"pose": OpenPoseEstimator, "segmentation": U2NetSegmenter, "flow": RaftFlow}
+    for section in config.network_sections:
+        readers[section](config)
