@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import numbered_frames, write_video
+from tests.golden_networks import REFERENCE, published_checkpoint
 
 STUDY = Path(__file__).parent / "study.yaml"
 TFGMA = Path(sys.executable).parent / "tfgma"
@@ -201,3 +203,43 @@ def test_an_interrupted_build_leaves_no_half_shard(infants, tmp_path):
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/*.tfrecord")}
     assert len(after) == 9
     assert all(after[name] == before[name] for name in listed)
+
+
+def test_convert_weights_writes_a_network_and_says_what_it_holds(tmp_path):
+    checkpoint = tmp_path / "stam.npz"
+    np.savez(checkpoint, **published_checkpoint("stam_uniform3"))
+    out = tmp_path / "stam.keras"
+    answer = json.loads(
+        tfgma("convert-weights", checkpoint, "--network", "stam_uniform3", "--out", out, "--json")
+    )
+    assert out.is_file()
+    assert answer["inputs"] == {"pose": [9, 30, 18, 7]}
+    assert answer["outputs"]["alpha"] == [9]
+    refused = tfgma("convert-weights", checkpoint, "--network", "stam_uniform3", "--out", out, code=1)
+    assert "--out must be a new file" in refused
+    assert "Usage" in tfgma("convert-weights", checkpoint, code=2)
+
+
+def test_convert_weights_lists_every_network():
+    names = json.loads(tfgma("convert-weights", "--list", "--json"))
+    assert {path.stem for path in REFERENCE.glob("*.json")} <= set(names)
+    assert names["raft_large"]["options"]["num_updates"] == 12
+    assert "slow_r50" in tfgma("convert-weights", "--list")
+
+
+def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, tmp_path):
+    """The same videos, another family: STAM on the joints of the pose stage."""
+    config = tmp_path / "stam.yaml"
+    config.write_text(
+        STUDY.read_text().split("model:")[0]
+        + "inputs: {pose_frames: 5, pose_stride: 4}\nmodel: {family: stam, features: 8}\n"
+        + "train: {epochs: 1, batch_size: 8, picture_every: 2}\n"
+    )
+    tfgma("build-tfrecords", infants, "--out", tmp_path / "data", "--config", config, "--workers", 2)
+    tfgma("train", "--config", config, "--data", tmp_path / "data", "--out", tmp_path / "run", "--fold", "0")
+    tfgma("evaluate", tmp_path / "run")
+    exported = tfgma("export", tmp_path / "run", "--out", tmp_path / "bundle", "--json")
+    assert json.loads(exported)["agreement"]["float32"]["max_difference"] < 1e-4
+    video = sorted(infants.glob("FMs/*/video.mp4"))[0]
+    answer = json.loads(tfgma("predict", video, "--model", tmp_path / "bundle", "--json"))
+    assert set(answer["videos"][0]["probabilities"]) == {"FMs", "PR", "WMs"}

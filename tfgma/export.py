@@ -25,6 +25,7 @@ from tfgma.inference import TFLiteModel
 from tfgma.outputs import LOGITS, probabilities_of
 from tfgma.report import render
 from tfgma.runs import MODEL_FILE, fold_folder, read_run, study_of, write_json
+from tfgma.weights.pretrained import load_network
 
 SIGNATURE = "serving_default"
 FLOAT32_TOLERANCE = 1e-3
@@ -60,7 +61,7 @@ def export(
         raise RefusedError(f"--fold must be one of {content['trained_folds']}. Received: {fold}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RefusedError(f"--out must be a new or empty folder. Received: {str(out)!r}")
-    network = keras.saving.load_model(fold_folder(run, fold) / MODEL_FILE, compile=False)
+    network = load_network(fold_folder(run, fold) / MODEL_FILE)
     steps = len(VARIANTS) + 2
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ from tfgma.runs import (
     write_predictions,
 )
 from tfgma.weights.packages import weights_file
-from tfgma.weights.pretrained import head_layers, load_all_but_other_head, load_trunk
+from tfgma.weights.pretrained import head_layers, load_all_but_other_head, load_network, load_trunk
 
 Progress = Callable[[int, int, str], None]
 """Called with epochs done, epochs in all, and a line of figures."""
@@ -285,7 +285,7 @@ def train_fold(
         ],
     ).history
     _write_history(out / HISTORY, history)
-    network = keras.saving.load_model(best, compile=False)
+    network = load_network(best)
     sides = {"val": validation, "test": None}
     sides["test"] = clip_dataset(
         shard_paths(dataset, index, split.test), batch_size=EVALUATION_BATCH, **loader

@@ -1,1 +1,8 @@
-"""Networks in keras.layers and keras.ops, on any Keras backend, one file a family."""
+"""Networks in keras.layers and keras.ops, on any Keras backend, one file a family.
+
+Importing this package registers its layers with Keras, so that `keras.saving.load_model` knows them.
+"""
+
+from tfgma.models.catalogue import NETWORKS
+
+__all__ = ["NETWORKS"]

@@ -37,8 +37,6 @@ def load_network(path: Path) -> keras.Model:
     Raises:
         RefusedError: no such file, or no network of this project.
     """
-    import tfgma.models.catalogue  # noqa: F401 - registers our layers
-
     try:
         return keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError) as error:

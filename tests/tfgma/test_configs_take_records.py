@@ -1,0 +1,94 @@
+"""Every study's network takes the records that a build writes, by its config alone."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from pipelines.build import write_index
+from pipelines.dataset import clip_dataset
+from pipelines.records import Identity, encode_clip, write_shard
+from pipelines.schema import FORMAT_VERSION, ClipSpec
+from tests.conftest import random_clip
+from tests.contract import assert_learns_saves_and_reloads
+from tfgma.config import StudyConfig, load_study
+from tfgma.outputs import trained_outputs
+from tfgma.training import build_network, train
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+SPEC = ClipSpec(fps=16, clip_seconds=2, stride_seconds=2, size=32, max_flow_px=8)
+"""33 frames: enough for the longest network, small enough for seconds."""
+
+NARROW = {
+    "width": 8,
+    "image_width": 8,
+    "flow_width": 8,
+    "features": 8,
+    "units": 8,
+}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """A data set of noise: two classes, three subjects each, one clip a subject."""
+    folder = tmp_path_factory.mktemp("records")
+    (folder / "shards").mkdir()
+    videos = []
+    for number in range(6):
+        label, subject = number % 2, f"s{number}"
+        shard = folder / "shards" / f"{subject}.tfrecord"
+        identity = Identity(label, "ab"[label], subject, subject)
+        write_shard(shard, [encode_clip(random_clip(number, SPEC), identity)])
+        videos.append(
+            {"id": subject, "subject": subject, "label": "ab"[label], "group": subject, "clips": 1}
+            | {"shard": shard.name}
+        )
+    config = small(CONFIGS[0]).build.model_dump()
+    index = {"format_version": FORMAT_VERSION, "classes": ["a", "b"], "pictures": True, "folds": []}
+    write_index(folder, index | {"config": config, "videos": videos})
+    return folder, index | {"config": config, "videos": videos}
+
+
+def small(path):
+    """The study on records of noise, its network as narrow as it may be."""
+    values = load_study(path).model_dump()
+    values["build"] = {"clip": SPEC.model_dump()}
+    for name, value in NARROW.items():
+        if name in values["model"]:
+            values["model"][name] = value
+    for name in values["model"]:
+        if values["model"][name] == "resnet50":
+            values["model"][name] = "resnet10"
+        if name.endswith("_weights"):
+            values["model"][name] = None
+    values["inputs"]["num_flows"] = None
+    values["split"] = {"folds": 3, "val_share": 0.5}
+    values["train"] |= {"epochs": 1, "batch_size": 2, "warmup_epochs": 0}
+    return StudyConfig.model_validate(values)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_study_reads_learns_saves_and_reloads(path, records, tmp_path):
+    folder, index = records
+    study = small(path)
+    network = build_network(study, 2)
+    shards = [folder / "shards" / entry["shard"] for entry in index["videos"]]
+    data = clip_dataset(
+        shards, SPEC, batch_size=2, inputs=[t.name for t in network.inputs], settings=study.inputs
+    )
+    inputs, _ = next(iter(data))
+    answers = network.predict_on_batch(inputs)
+    assert answers["logits"].shape == (2, 1 if study.model.one_logit else 2)
+    assert np.isfinite(keras.ops.convert_to_numpy(answers["logits"])).all()
+    assert_learns_saves_and_reloads(network, tmp_path, trained_outputs(network.output))
+
+
+@pytest.mark.parametrize("family", ["spinal_multi_single", "stam_gma"])
+def test_a_study_trains_to_its_end(family, records, tmp_path):
+    folder, _ = records
+    path = next(path for path in CONFIGS if path.stem == family)
+    run = train(small(path), folder, tmp_path / "run", folds=[0])
+    assert run["trained_folds"] == [0]
+    lines = (tmp_path / "run" / "fold_0" / "predictions.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 + 2  # header, the validation side's and the test side's clips
