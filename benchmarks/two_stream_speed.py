@@ -42,9 +42,6 @@ def keras_steps():
     network.compile(
         keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY, amsgrad=True),
         {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
-        jit_compile=os.environ.get("JIT", "auto")
-        if os.environ.get("JIT", "auto") == "auto"
-        else os.environ["JIT"] == "1",
     )
     return lambda: network.predict_on_batch(inputs), lambda: network.train_on_batch(inputs, labels)
 

@@ -67,8 +67,9 @@ def published_answers(name):
         return dict(file)
 
 
-def assert_answers_as_published(name, answers, tolerances=None):
-    """`answers`: our outputs by name, channels last; all of the published ones must be there."""
+def answer_errors(name, answers):
+    """Published output -> (largest error, largest published value); `answers` by our names, channels last."""
+    errors = {}
     for key, expected in published_answers(name).items():
         label, _, kept = key.partition("[")
         if label == "A":
@@ -79,6 +80,28 @@ def assert_answers_as_published(name, answers, tolerances=None):
         if expected.ndim == 4:
             ours = np.moveaxis(ours, -1, 1)
         assert ours.shape == expected.shape, key
-        limit = (tolerances or {}).get(label, TOLERANCE) * max(1, np.abs(expected).max())
-        error = np.abs(ours - expected).max()
-        assert error <= limit, f"{name} {key}: {error:.2e} > {limit:.2e}"
+        errors[label] = np.abs(ours - expected).max(), np.abs(expected).max()
+    return errors
+
+
+def assert_answers_as_published(name, answers, tolerances=None):
+    """`answers`: our outputs by name; all of the published ones must be there."""
+    for label, (error, largest) in answer_errors(name, answers).items():
+        limit = (tolerances or {}).get(label, TOLERANCE) * max(1, largest)
+        assert error <= limit, f"{name} {label}: {error:.2e} > {limit:.2e}"
+
+
+OUR_INPUTS = {"slowfast_r50": {"video0": "slow", "video1": "fast"}}
+
+
+def our_inputs(name):
+    """Published inputs by our names."""
+    names = OUR_INPUTS.get(name, {"video0": "frames"})
+    return {names.get(key, key): values for key, values in published_inputs(name).items()}
+
+
+def our_options(name):
+    """What the converter must be told: shapes, and updates where they are not in the tensors."""
+    options = [f"{key}_shape={','.join(map(str, v.shape[1:]))}" for key, v in our_inputs(name).items()]
+    updates = description(name)["inputs"].get("num_flow_updates")
+    return options + ([f"num_updates={updates[0]}"] if updates else [])

@@ -276,6 +276,7 @@ def train_fold(
         epochs=settings.epochs,
         verbose=0,
         callbacks=[
+            PlainFigures(),
             BestNetwork(network, best),
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=settings.patience),
             keras.callbacks.TensorBoard(str(logs), write_graph=False, update_freq="epoch"),
@@ -350,6 +351,22 @@ class BestNetwork(keras.callbacks.Callback):
         if loss < self._least or epoch == 0:
             self._least = loss
             self._network.save(self._path)
+
+
+class PlainFigures(keras.callbacks.Callback):
+    """Gives figures the same names for networks of one and of several heads.
+
+    Each head's own loss is dropped: Keras 3.15 was seen to report half of it after a validation of one batch,
+    while the sum, which counts, was right.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keras calls this."""
+        for name in list(logs or {}):
+            value = logs.pop(name)  # type: ignore[union-attr]
+            plain = name.replace(f"{LOGITS}_accuracy", "accuracy")
+            if not name.endswith("_loss") or name == "val_loss":
+                logs[plain] = value  # type: ignore[index]
 
 
 class LearningRate(keras.callbacks.Callback):

@@ -13,7 +13,9 @@ from pipelines.schema import FORMAT_VERSION, ClipSpec
 from tests.conftest import random_clip
 from tests.contract import assert_learns_saves_and_reloads
 from tfgma.config import StudyConfig, load_study
+from tfgma.evaluation import evaluate
 from tfgma.outputs import trained_outputs
+from tfgma.report import write_report
 from tfgma.training import build_network, train
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -42,7 +44,7 @@ def records(tmp_path_factory):
         write_shard(shard, [encode_clip(random_clip(number, SPEC), identity)])
         videos.append(
             {"id": subject, "subject": subject, "label": "ab"[label], "group": subject, "clips": 1}
-            | {"shard": shard.name}
+            | {"shard": shard.name, "left_out": None, "video": f"{subject}.mp4"}
         )
     config = small(CONFIGS[0]).build.model_dump()
     index = {"format_version": FORMAT_VERSION, "classes": ["a", "b"], "pictures": True, "folds": []}
@@ -92,3 +94,6 @@ def test_a_study_trains_to_its_end(family, records, tmp_path):
     assert run["trained_folds"] == [0]
     lines = (tmp_path / "run" / "fold_0" / "predictions.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 + 2  # header, the validation side's and the test side's clips
+    history = (tmp_path / "run" / "fold_0" / "history.csv").read_text().splitlines()[0].split(",")
+    assert set(history) == {"epoch", "loss", "val_loss", "accuracy", "val_accuracy", "learning_rate"}
+    assert write_report(tmp_path / "run", evaluate(tmp_path / "run")).is_file()

@@ -106,7 +106,7 @@ def test_refuses_what_it_cannot_build():
     with pytest.raises(RefusedError, match=r"max_hop must be at least 1 bone\. Received: 0"):
         Stam(SMALL, max_hop=0)
     with pytest.raises(RefusedError, match=r"num_classes must be at least 1\. Received: 0"):
-        Stam(SMALL, 1)
+        Stam(SMALL, 0)
     with pytest.raises(
         RefusedError, match=r"pose_shape must be \(clips, T, 18, C\)\. Received: \(3, 8, 33, 2\)"
     ):

@@ -7,30 +7,16 @@ from pipelines.schema import RefusedError
 from tests.golden_networks import (
     REFERENCE,
     assert_answers_as_published,
-    description,
+    our_inputs,
+    our_options,
     published_checkpoint,
-    published_inputs,
 )
 from tfgma.models.catalogue import NETWORKS
 from tfgma.weights.convert import convert
 from tfgma.weights.pretrained import load_network
 
 NAMES = sorted(path.stem for path in REFERENCE.glob("*.json"))
-INPUTS = {"slowfast_r50": {"video0": "slow", "video1": "fast"}}
 STAM_ATTENTION = {"alpha": 1e-6, "beta": 1e-6}
-
-
-def our_inputs(name):
-    """Published inputs by our names, channels last."""
-    names = INPUTS.get(name, {"video0": "frames"})
-    return {names.get(key, key): values for key, values in published_inputs(name).items()}
-
-
-def options_for(name):
-    """Shapes of the published inputs; classes and updates where they are not in the tensors."""
-    options = [f"{key}_shape={','.join(map(str, v.shape[1:]))}" for key, v in our_inputs(name).items()]
-    updates = description(name)["inputs"].get("num_flow_updates")
-    return options + ([f"num_updates={updates[0]}"] if updates else [])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,7 +24,7 @@ def test_converted_checkpoint_answers_as_the_published_code_does(tmp_path, name)
     """Through the file, the converter and the saved network."""
     checkpoint, out = tmp_path / "checkpoint.npz", tmp_path / "network.keras"
     np.savez(checkpoint, **published_checkpoint(name))
-    written = convert(checkpoint, name, out, options_for(name))
+    written = convert(checkpoint, name, out, our_options(name))
     network = load_network(out)
     assert written["parameters"] == network.count_params()
     inputs = our_inputs(name)
