@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import keras
@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers
 
 from pipelines.schema import RefusedError
+from tfgma.models.backbones import PREFIX
 from tfgma.models.stam import is_unused
 from tfgma.weights.layout import COUNTER, load_tensors, slots
 from tfgma.weights.readers import read_checkpoint
@@ -28,7 +29,15 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """
     if path.suffix != ".keras":
         return read_checkpoint(path)
-    return {name: slot.tensor() for name, slot in slots(load_network(path)).items()}
+    places = slots(load_network(path))
+    own = _own_prefix(places)
+    return {name.removeprefix(own): slot.tensor() for name, slot in places.items()}
+
+
+def _own_prefix(names: Collection[str]) -> str:
+    """What a network of ours puts before the published names of all its tensors."""
+    own = PREFIX.replace("-", ".")
+    return own if all(name.startswith(own) for name in names) else ""
 
 
 def load_network(path: Path) -> keras.Model:
@@ -86,7 +95,9 @@ def load_all_but_other_head(network: keras.Model, path: Path) -> list[str]:
     Raises:
         RefusedError: the file is unreadable or of another network.
     """
-    places, tensors, heads = slots(network), read_tensors(path), head_layers(network)
+    places, heads = slots(network), head_layers(network)
+    own = _own_prefix(places)
+    tensors = {own + name: value for name, value in read_tensors(path).items()}
     other = {
         name
         for name, value in tensors.items()

@@ -13,6 +13,7 @@ from tests.golden_networks import (
 )
 from tfgma.models.catalogue import NETWORKS
 from tfgma.weights.convert import convert
+from tfgma.weights.layout import slots
 from tfgma.weights.pretrained import load_network
 
 NAMES = sorted(path.stem for path in REFERENCE.glob("*.json"))
@@ -56,6 +57,22 @@ def test_flow_channels_are_those_of_the_checkpoint(tmp_path):
     tensors = published_checkpoint("temporal_resnet34")
     found = convert(written(tensors, tmp_path), "temporal_resnet34", tmp_path / "out.keras")
     assert found["inputs"] == {"flow": [224, 224, 12]}
+
+
+def test_an_image_network_takes_the_published_names(tmp_path):
+    """torchvision's `conv1.weight` ... `fc.bias`, which in our network lie behind a prefix."""
+    network = NETWORKS["resnet18"]({"image": (64, 64, 3)}, 7)
+    rng = np.random.default_rng(0)
+    tensors = {
+        name.removeprefix("image."): rng.normal(size=slot.shape).astype(np.float32)
+        for name, slot in slots(network).items()
+    }
+    assert {"conv1.weight", "layer1.0.bn1.running_var", "layer4.1.conv2.weight", "fc.bias"} <= set(tensors)
+    found = convert(written(tensors, tmp_path), "resnet18", tmp_path / "out.keras", ["image_shape=64,64,3"])
+    assert found["outputs"] == {"logits": [7]}
+    stored = slots(load_network(tmp_path / "out.keras"))
+    for name, value in tensors.items():
+        np.testing.assert_array_equal(stored[f"image.{name}"].tensor(), value)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,22 @@ def test_a_trunk_takes_the_checkpoint_and_its_flow_stem_the_mean_over_colours(im
     np.testing.assert_array_equal(found["classifier.1.weight"], head)
 
 
+def test_a_converted_image_network_is_a_trunk_too(imagenet, tmp_path):
+    """Its tensors carry a prefix of ours that the published ones have not."""
+    path, tensors = imagenet
+    source = ImageClassifier(IMAGE, 10, backbone="resnet10", width=8)
+    assert load_all_but_other_head(source, path) == []
+    source.save(tmp_path / "imagenet.keras")
+    network = two_stream()
+    load_trunk(network, tmp_path / "imagenet.keras", "temporal-")
+    found = tensors_of(network)["temporal.layer4.0.conv2.weight"]
+    np.testing.assert_array_equal(found, tensors["layer4.0.conv2.weight"])
+    other = ImageClassifier(IMAGE, 3, backbone="resnet10", width=8)
+    kept = load_all_but_other_head(other, tmp_path / "imagenet.keras")
+    assert kept == ["image.fc.bias", "image.fc.weight"]
+    np.testing.assert_array_equal(tensors_of(other)["image.bn1.weight"], tensors["bn1.weight"])
+
+
 def test_a_head_of_other_classes_stays_and_the_rest_is_taken_over(tmp_path):
     source = Stam((2, 30, 18, 7), 4)
     source.save(tmp_path / "four.keras")
