@@ -3,8 +3,8 @@
 Both run as long-lived processes that take turns, one measurement each, on the same machine: what disturbs
 one disturbs the other. Weights are random; what counts is the ratio of the median times.
 
-    make backends
-    .venv/bin/python benchmarks/two_stream_speed.py --torch-python .venv-torch/bin/python
+    make test-backends  # makes .venv-torch
+    .venv/bin/python benchmarks/two_stream_speed.py
 """
 
 from __future__ import annotations
@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("--backend", default="tensorflow", help="Keras backend")
     parser.add_argument("--torch-python", default=".venv-torch/bin/python", help="interpreter with PyTorch")
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--onednn", default="0", help="TF_ENABLE_ONEDNN_OPTS; the package itself sets 0")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -173,11 +174,13 @@ def main() -> None:
         return
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": root, "KERAS_BACKEND": options.backend}
+    quiet["TF_ENABLE_ONEDNN_OPTS"] = options.onednn
     workers = {
         "keras": Worker(options.keras_python, "keras", quiet),
         "torch": Worker(options.torch_python, "torch", quiet),
     }
     found = {"batch": BATCH, "side_px": SIDE, "flow_channels": FLOW_CHANNELS, "backend": options.backend}
+    found["onednn"] = options.onednn
     for step in ("forward", "train"):
         for worker in workers.values():
             for _ in range(2):  # the first steps trace and compile
