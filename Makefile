@@ -20,13 +20,16 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	$(BIN)/tfgma demo --out build/demo
 
+# Two processes for two cores; a file's tests stay together, so that what they share is made once.
+PARALLEL := -n 2 --dist loadfile
+
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" $(PARALLEL)
 
 # The networks alone, on the other two Keras backends, each in an environment of its own.
 BACKEND_TESTS := tests/tfgma/models tests/tfgma/weights tests/tfgma/test_layers.py
 # conftest.py makes videos, which these environments cannot.
-BACKEND_PYTEST := -m pytest --noconftest -p no:cacheprovider $(BACKEND_TESTS)
+BACKEND_PYTEST := -m pytest --noconftest -p no:cacheprovider $(PARALLEL) $(BACKEND_TESTS)
 
 test-backends: .venv-jax/.installed .venv-torch/.installed
 	KERAS_BACKEND=torch .venv-torch/bin/python $(BACKEND_PYTEST)

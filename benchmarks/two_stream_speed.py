@@ -166,7 +166,6 @@ def main() -> None:
     parser.add_argument("--backend", default="tensorflow", help="Keras backend")
     parser.add_argument("--torch-python", default=".venv-torch/bin/python", help="interpreter with PyTorch")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--onednn", default="0", help="TF_ENABLE_ONEDNN_OPTS; the package itself sets 0")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -174,13 +173,11 @@ def main() -> None:
         return
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": root, "KERAS_BACKEND": options.backend}
-    quiet["TF_ENABLE_ONEDNN_OPTS"] = options.onednn
     workers = {
         "keras": Worker(options.keras_python, "keras", quiet),
         "torch": Worker(options.torch_python, "torch", quiet),
     }
     found = {"batch": BATCH, "side_px": SIDE, "flow_channels": FLOW_CHANNELS, "backend": options.backend}
-    found["onednn"] = options.onednn
     for step in ("forward", "train"):
         for worker in workers.values():
             for _ in range(2):  # the first steps trace and compile

@@ -18,6 +18,9 @@ from pipelines.schema import RefusedError
 PACKAGE = "tfgma"
 EPSILON = 1e-5
 MOMENTUM = 0.9
+# TensorFlow 2.21's oneDNN, on a CPU with AVX-512, writes past its scratch memory in the filter gradient of a
+# strided 1x1 convolution of fewer channels than these: there rows and columns are skipped first.
+ONEDNN_MIN_STRIDED_CHANNELS = 16
 
 Shape = tuple[int | None, ...]
 
@@ -442,10 +445,12 @@ def clip_shape(frames_shape: Sequence[int], *, min_frames: int = 1, min_size: in
 def convolution(x: keras.KerasTensor, filters: int, size: int, stride: int, name: str) -> keras.KerasTensor:
     """A 2D convolution without bias, padded by size // 2 on every side."""
     padding = "same"
-    if size > 1 and stride > 1:
+    if stride > 1 and size > 1:
         # "same" padding with a stride is one-sided where the size is even.
         x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
         padding = "valid"
+    elif stride > 1 and x.shape[-1] < ONEDNN_MIN_STRIDED_CHANNELS:
+        x, stride = layers.MaxPooling2D(1, stride, name=f"{name}_stride")(x), 1
     return layers.Conv2D(
         filters, size, stride, padding, use_bias=False, kernel_initializer="he_normal", name=name
     )(x)

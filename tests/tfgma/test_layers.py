@@ -16,6 +16,7 @@ from tfgma.layers import (
     UnfoldFrames,
     UnstackFrames,
     clip_shape,
+    convolution,
     frames_at,
     strided_length,
 )
@@ -176,6 +177,30 @@ def every_layer(frames=6):
     x = TemporalStride(frames // 2, 2)(x)
     x = UnstackFrames(2)(StackFrames(2)(x))
     return keras.Model(inputs, UnfoldFrames(2)(x))
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 2), (1, 3), (3, 1), (3, 2), (7, 2)])
+@pytest.mark.parametrize("channels", [15, 16])
+def test_convolution_pads_both_sides_whatever_its_layers(channels, size, stride):
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((9, 10, channels))
+    network = keras.Model(inputs, convolution(inputs, 4, size, stride, "conv"))
+    x = rng.normal(size=(2, 9, 10, channels)).astype(np.float32)
+    half = size // 2
+    padded = np.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
+    expected = ops.conv(
+        padded, network.get_layer("conv").kernel, stride, "valid", data_format="channels_last"
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(network(x)), ops.convert_to_numpy(expected), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_narrow_convolutions_of_one_cell_have_no_stride():
+    inputs = keras.Input((8, 8, 15))
+    network = keras.Model(inputs, convolution(inputs, 4, 1, 2, "conv"))
+    assert network.get_layer("conv").strides == (1, 1)
+    assert network.output_shape == (None, 4, 4, 4)
 
 
 def test_layers_save_and_reload(tmp_path):

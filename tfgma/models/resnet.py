@@ -8,9 +8,7 @@ import keras
 from keras import layers
 
 from pipelines.schema import RefusedError
-
-EPSILON = 1e-5
-MOMENTUM = 0.9
+from tfgma.layers import convolution, normalization
 
 # name -> (block, repeats of it in each stage)
 VARIANTS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -51,8 +49,8 @@ def resnet(variant: str, input_shape: Sequence[int], *, width: int = 64, prefix:
 
 def resnet_stem(x: keras.KerasTensor, width: int, prefix: str) -> keras.KerasTensor:
     """The first convolution with its pooling: (B, H, W, C) -> (B, H/4, W/4, width)."""
-    x = _conv(x, width, 7, 2, f"{prefix}conv1")
-    x = layers.ReLU(name=f"{prefix}relu")(_norm(x, f"{prefix}bn1"))
+    x = convolution(x, width, 7, 2, f"{prefix}conv1")
+    x = layers.ReLU(name=f"{prefix}relu")(normalization(x, f"{prefix}bn1"))
     # After a ReLU zero padding equals the minus infinity padding of a pooling layer.
     x = layers.ZeroPadding2D(1, name=f"{prefix}pool_pad")(x)
     return layers.MaxPooling2D(3, 2, name=f"{prefix}pool")(x)
@@ -69,38 +67,28 @@ def resnet_stage(
     return x
 
 
-def _conv(x: keras.KerasTensor, filters: int, size: int, stride: int, name: str) -> keras.KerasTensor:
-    """A convolution without bias, padded by size // 2 on every side."""
-    if size > 1:
-        # "same" padding with a stride is one-sided; torchvision pads both sides.
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-    return layers.Conv2D(filters, size, stride, use_bias=False, kernel_initializer="he_normal", name=name)(x)
-
-
-def _norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    return layers.BatchNormalization(epsilon=EPSILON, momentum=MOMENTUM, name=name)(x)
-
-
 def _shortcut(x: keras.KerasTensor, filters: int, stride: int, prefix: str) -> keras.KerasTensor:
     if stride == 1 and x.shape[-1] == filters:
         return x
-    return _norm(_conv(x, filters, 1, stride, f"{prefix}downsample-0"), f"{prefix}downsample-1")
+    return normalization(convolution(x, filters, 1, stride, f"{prefix}downsample-0"), f"{prefix}downsample-1")
 
 
 def _basic(x: keras.KerasTensor, filters: int, stride: int, prefix: str) -> keras.KerasTensor:
     y = layers.ReLU(name=f"{prefix}relu1")(
-        _norm(_conv(x, filters, 3, stride, f"{prefix}conv1"), f"{prefix}bn1")
+        normalization(convolution(x, filters, 3, stride, f"{prefix}conv1"), f"{prefix}bn1")
     )
-    y = _norm(_conv(y, filters, 3, 1, f"{prefix}conv2"), f"{prefix}bn2")
+    y = normalization(convolution(y, filters, 3, 1, f"{prefix}conv2"), f"{prefix}bn2")
     y = layers.Add(name=f"{prefix}add")([y, _shortcut(x, filters, stride, prefix)])
     return layers.ReLU(name=f"{prefix}relu2")(y)
 
 
 def _bottleneck(x: keras.KerasTensor, filters: int, stride: int, prefix: str) -> keras.KerasTensor:
-    y = layers.ReLU(name=f"{prefix}relu1")(_norm(_conv(x, filters, 1, 1, f"{prefix}conv1"), f"{prefix}bn1"))
-    y = layers.ReLU(name=f"{prefix}relu2")(
-        _norm(_conv(y, filters, 3, stride, f"{prefix}conv2"), f"{prefix}bn2")
+    y = layers.ReLU(name=f"{prefix}relu1")(
+        normalization(convolution(x, filters, 1, 1, f"{prefix}conv1"), f"{prefix}bn1")
     )
-    y = _norm(_conv(y, 4 * filters, 1, 1, f"{prefix}conv3"), f"{prefix}bn3")
+    y = layers.ReLU(name=f"{prefix}relu2")(
+        normalization(convolution(y, filters, 3, stride, f"{prefix}conv2"), f"{prefix}bn2")
+    )
+    y = normalization(convolution(y, 4 * filters, 1, 1, f"{prefix}conv3"), f"{prefix}bn3")
     y = layers.Add(name=f"{prefix}add")([y, _shortcut(x, 4 * filters, stride, prefix)])
     return layers.ReLU(name=f"{prefix}relu3")(y)
