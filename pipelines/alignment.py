@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from pipelines.schema import TORSO_JOINTS, RefusedError
+from pipelines.squares import Square
 
 MIN_JOINT_SCORE = 0.5
 MIN_TORSO_PX = 8.0
@@ -18,45 +19,19 @@ MIN_STEADINESS = 0.5
 
 
 @dataclass(frozen=True)
-class Alignment:
-    """Where the upright square lies in the frame.
+class Alignment(Square):
+    """Where the upright square lies in the frame, and the `size` of the aligned frame, pixels a side."""
 
-    `center_x`, `center_y`: its centre, pixels. `angle_degrees`: direction from neck to crotch, measured from
-    straight down towards the frame's left (0 when the head is up, 90 when the feet point left).
-    `side_px`: its side in pixels of the frame. `size`: side of the aligned frame, pixels.
-    """
-
-    center_x: float
-    center_y: float
-    angle_degrees: float
-    side_px: float
     size: int
-
-    @property
-    def matrix(self) -> np.ndarray:
-        """(2, 3) float64: pixel of the frame -> pixel of the aligned frame, for `cv2.warpAffine`."""
-        scale = self.size / self.side_px
-        angle = math.radians(self.angle_degrees)
-        # Turn by minus the angle, so that neck to crotch points straight down.
-        cos, sin = scale * math.cos(angle), scale * math.sin(angle)
-        linear = np.array([[cos, sin], [-sin, cos]])
-        middle = np.array([self.size / 2, self.size / 2])
-        offset = middle - linear @ np.array([self.center_x, self.center_y])
-        return np.hstack([linear, offset[:, None]])
 
     def warp(self, image: np.ndarray) -> np.ndarray:
         """`image` (H, W[, C]) uint8 -> (size, size[, C]) uint8; outside the frame is 0."""
-        # OpenCV counts from pixel centres, our joints from pixel corners: half a pixel on both sides.
-        linear, offset = self.matrix[:, :2], self.matrix[:, 2]
-        offset = offset + linear @ np.array([0.5, 0.5]) - 0.5
-        matrix = np.hstack([linear, offset[:, None]])
+        matrix = self.pixel_matrix(self.size)
         return cv2.warpAffine(image, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR)
 
-    def points(self, points: np.ndarray) -> np.ndarray:
+    def aligned(self, points: np.ndarray) -> np.ndarray:
         """`points` (..., 2 or more), x and y first, in pixels of the frame -> of the aligned frame."""
-        out = points.copy()
-        out[..., :2] = points[..., :2] @ self.matrix[:, :2].T + self.matrix[:, 2]
-        return out
+        return self.points(points, self.size)
 
 
 def circular_mean_degrees(angles: np.ndarray) -> float:

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import cv2
 import numpy as np
 
-from pipelines.optional import load_mediapipe
-from pipelines.schema import MASK_SCORE, TORSO_JOINTS
-
-ORIENTATION_VOTES = 3
-"""Frames on which all four directions are tried before one is settled."""
+from pipelines.pose_network import Detection, Person, PoseNetworks
+from pipelines.schema import JOINTS, MASK_SCORE, TORSO_JOINTS
+from pipelines.squares import Square
 
 MIN_TORSO_SCORE = 0.5
 """Below this mean score of shoulders and hips, what was found is not taken for a body."""
 
 MIN_OVERLAP = 0.3
-"""A body found in another direction than the video's must cover the last one to this IoU."""
+"""A body found anew must cover the last one to this IoU."""
 
 FORGET_AFTER = 18
-"""After so many frames without a body, the video's direction is voted on anew."""
+"""After so many frames without a body, one may be found anywhere."""
+
+MOST_CANDIDATES = 4
+"""People of one frame that are looked at more closely."""
+
+MIN_PRESENCE = 0.65
+"""Parts of the mask whose nearest joints are less certain to be there are taken for a blanket or a seat."""
+
+STILL_CUTOFF_HZ, SPEED_WEIGHT, SPEED_CUTOFF_HZ = 0.05, 80.0, 1.0
+"""MediaPipe's own smoothing of joints in video; speeds in squares a second."""
+
+PRESENCE_GRID = 64
+"""Cells a side on which presence is spread over the mask."""
+
+_FACE = tuple(index for index, name in enumerate(JOINTS) if "eye" in name or "mouth" in name)
+_SPREAD_JOINTS = tuple(index for index in range(len(JOINTS)) if index not in _FACE)
 
 
 @dataclass(frozen=True)
@@ -31,143 +45,137 @@ class Body:
     """A body found in a frame.
 
     `mask`: (H, W) bool. `joints`: (33, 3) float32, x and y in pixels of the frame, score 0..1.
+    `presence`: (33,) float32, that the joint lies inside the picture, covered or not, 0..1.
     """
 
     mask: np.ndarray
     joints: np.ndarray
+    presence: np.ndarray
 
     @property
     def torso_score(self) -> float:
         """Mean score of shoulders and hips, 0..1."""
-        return float(self.joints[list(TORSO_JOINTS), 2].mean())
+        return torso_score(self.joints)
 
 
 class BodyFinder:
-    """MediaPipe PoseLandmarker on the frames of a video, turned until the body is found.
+    """Finds a body in the first frame and follows it through the others.
 
-    The network expects heads up or down; a body lying across is found in a frame turned by a quarter. The
-    first frames of a video are tried in all four directions; in the winner the body is then tracked, which is
-    faster and steadier than finding it anew in each frame. Where that fails the other directions are tried
-    again, and believed only where the body was a moment ago: the network also finds bodies in furniture.
-    Use as a context manager: the networks are closed explicitly.
+    MediaPipe's detector expects heads up, so that it is asked four times, with the frame turned by quarters;
+    what it finds is read in a square of its own direction, then once more in the better square that this
+    gives. From then on the body is read where it was in the frame before, and searched for again where that
+    fails.
+    Use as a context manager.
     """
 
-    def __init__(self, model: Path, min_score: float = 0.5) -> None:
-        """Loads the network from a `.task` file."""
-        self._mediapipe = load_mediapipe()
-        self._model, self._min_score = model, min_score
-        self._single: Any = self._load("IMAGE")
-        self._tracker: Any = None
+    def __init__(self, model: Path, min_score: float = 0.5, threads: int = 1) -> None:
+        """Loads the networks from a `.task` file."""
+        self._networks: PoseNetworks | None = PoseNetworks(model, threads)
+        self._min_score = min_score
         self.restart()
-
-    def _load(self, mode: str) -> Any:
-        tasks = load_mediapipe("mediapipe.tasks.python")
-        options = tasks.vision.PoseLandmarkerOptions(
-            base_options=tasks.BaseOptions(model_asset_path=str(self._model)),
-            running_mode=tasks.vision.RunningMode[mode],
-            output_segmentation_masks=True,
-            min_pose_detection_confidence=self._min_score,
-            min_pose_presence_confidence=self._min_score,
-            min_tracking_confidence=self._min_score,
-        )
-        return tasks.vision.PoseLandmarker.create_from_options(options)
 
     def __enter__(self) -> Self:
         """Itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: Any, trace: TracebackType | None) -> None:
-        """Closes the network."""
+        """Frees the networks."""
         self.close()
 
     def close(self) -> None:
-        """Frees the networks; left to the interpreter's exit they print an error."""
-        self.restart()
-        if self._single is not None:
-            self._single.close()
-            self._single = None
+        """Frees the networks."""
+        self._networks = None
 
     def restart(self) -> None:
-        """Forgets the last video's body and its direction."""
-        self._votes: list[np.ndarray] = []
-        self._last: Body | None = None
+        """Forgets the last video's body."""
+        self._square: Square | None = None
+        self._smoother = JointSmoother()
+        self._last_mask: np.ndarray | None = None
         self._missed = 0
-        self._milliseconds = -1
-        if self._tracker is not None:
-            self._tracker.close()
-            self._tracker = None
 
     def find(self, frame: np.ndarray, seconds: float) -> Body | None:
-        """The body in `frame` (H, W, 3) uint8 RGB at `seconds` of its video, or None.
-
-        Times increase from call to call, until `restart`.
-        """
-        if len(self._votes) < ORIENTATION_VOTES:
-            body = self._find_voting(frame)
+        """The body in `frame` (H, W, 3) uint8 RGB at `seconds` of its video, or None."""
+        person = self._follow(frame)
+        body = _body(person, frame) if person else None
+        if body is None:
+            person = self._search(frame)
+            body = _body(person, frame) if person else None
+            if body and self._last_mask is not None and overlap(body.mask, self._last_mask) < MIN_OVERLAP:
+                body = None
+        if person is None or body is None:
+            self._square = None
+            self._smoother = JointSmoother()
+            self._missed += 1
+            if self._missed >= FORGET_AFTER:
+                self.restart()
         else:
-            body = self._find_settled(frame, seconds)
-        if body is not None:
-            self._last, self._missed = body, 0
-        elif (missed := self._missed + 1) >= FORGET_AFTER:
-            self.restart()
-        else:
-            self._missed = missed
+            self._square, self._last_mask, self._missed = person.next_square, body.mask, 0
+            places = self._smoother.smooth(body.joints[:, :2], seconds, person.square.side_px)
+            body = replace(body, joints=np.hstack([places, body.joints[:, 2:]]).astype(np.float32))
         return body
 
-    def _find_voting(self, frame: np.ndarray) -> Body | None:
-        found = [self._find_turned(frame, turn) for turn in range(4)]
-        if any(found):
-            self._votes.append(np.array([body.torso_score if body else 0.0 for body in found]))
-        return _best(found)
+    def _follow(self, frame: np.ndarray) -> Person | None:
+        return None if self._square is None else self._believed(self._read(frame, self._square))
 
-    def _find_settled(self, frame: np.ndarray, seconds: float) -> Body | None:
-        settled = int(np.sum(self._votes, axis=0).argmax())
-        if self._tracker is None:
-            self._tracker = self._load("VIDEO")
-        # The tracker wants whole milliseconds that never repeat.
-        self._milliseconds = max(self._milliseconds + 1, round(1000 * seconds))
-        body = _best([self._find_turned(frame, settled, tracked_at=self._milliseconds)])
-        if body is not None or self._last is None:
-            return body
-        others = [self._find_turned(frame, turn) for turn in range(4) if turn != settled]
-        last = self._last.mask
-        return _best([other for other in others if other and overlap(other.mask, last) >= MIN_OVERLAP])
+    def _search(self, frame: np.ndarray) -> Person | None:
+        """The best person in the frame."""
+        assert self._networks is not None
+        found: list[Detection] = []
+        for quarter_turns in range(4):
+            found += self._networks.detect(frame, quarter_turns, self._min_score)
+        squares = _distinct([one.square for one in sorted(found, key=lambda one: -one.score)])
+        first = [self._read(frame, square) for square in squares[:MOST_CANDIDATES]]
+        again = [self._read(frame, person.next_square) for person in first if self._believed(person)]
+        return max(filter(self._believed, again), key=certainty, default=None)
 
-    def _find_turned(
-        self, frame: np.ndarray, quarter_turns: int, tracked_at: int | None = None
-    ) -> Body | None:
-        """The body found in the frame turned counterclockwise, in the coordinates of the frame itself.
+    def _read(self, frame: np.ndarray, square: Square) -> Person:
+        assert self._networks is not None
+        return self._networks.read(frame, square)
 
-        `tracked_at`: milliseconds of the frame, to follow the body from the last one; None finds it anew.
+    def _believed(self, person: Person) -> Person | None:
+        good = person.score >= self._min_score and torso_score(person.joints) >= MIN_TORSO_SCORE
+        return person if good else None
+
+
+class JointSmoother:
+    """The 1 euro filter: slow joints are steadied, fast ones are left alone (Casiez et al., CHI 2012)."""
+
+    def __init__(self) -> None:
+        """Starts anew."""
+        self._last: tuple[float, np.ndarray, np.ndarray] | None = None
+
+    def smooth(self, places: np.ndarray, seconds: float, scale_px: float) -> np.ndarray:
+        """`places` (N, 2) at `seconds` -> the same, smoothed.
+
+        `scale_px`: size of the body, in which speeds are measured.
         """
-        turned = np.ascontiguousarray(np.rot90(frame, quarter_turns))
-        image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=turned)
-        if tracked_at is None:
-            result = self._single.detect(image)
-        else:
-            result = self._tracker.detect_for_video(image, tracked_at)
-        if not result.pose_landmarks:
-            return None
-        height, width = turned.shape[:2]
-        joints = np.array(
-            [(mark.x * width, mark.y * height, mark.visibility) for mark in result.pose_landmarks[0]],
-            dtype=np.float32,
-        )
-        score = result.segmentation_masks[0].numpy_view().reshape(height, width)
-        mask = np.ascontiguousarray(np.rot90(score > MASK_SCORE, -quarter_turns))
-        return Body(mask, unturn_points(joints, quarter_turns, frame.shape[0], frame.shape[1]))
+        if self._last is None or seconds <= self._last[0]:
+            self._last = (seconds, places, np.zeros_like(places))
+            return places
+        before, last, velocity = self._last
+        passed = seconds - before
+        share = _share(SPEED_CUTOFF_HZ, passed)
+        velocity = velocity + share * ((places - last) / passed - velocity)
+        speed = np.hypot(velocity[:, 0], velocity[:, 1])[:, None] / scale_px
+        places = last + _share(STILL_CUTOFF_HZ + SPEED_WEIGHT * speed, passed) * (places - last)
+        self._last = (seconds, places, velocity)
+        return places
 
 
-def unturn_points(points: np.ndarray, quarter_turns: int, height: int, width: int) -> np.ndarray:
-    """Points of a frame turned by `numpy.rot90(frame, quarter_turns)` in the unturned frame's coordinates.
+def _share(cutoff_hz: Any, seconds: float) -> Any:
+    """How much of a step a low-pass filter takes after so much time."""
+    return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * seconds))
 
-    `points`: (..., 2 or more), x and y first, in pixels; `height`, `width`: of the unturned frame.
-    """
-    x, y = points[..., 0], points[..., 1]
-    turned_back = {0: (x, y), 1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}
-    out = points.copy()
-    out[..., 0], out[..., 1] = turned_back[quarter_turns % 4]
-    return out
+
+def torso_score(joints: np.ndarray) -> float:
+    """Mean score of shoulders and hips of `joints` (33, 3), 0..1."""
+    return float(joints[list(TORSO_JOINTS), 2].mean())
+
+
+def certainty(person: Person) -> float:
+    """How sure the network is of the mask: mean distance of its pixels from one half, 0..1."""
+    support = person.mask[person.mask > 0.1]
+    return float(np.abs(2 * support - 1).mean()) if support.size else 0.0
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
@@ -178,7 +186,46 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     return np.count_nonzero(first & second) / union if union else 0.0
 
 
-def _best(bodies: Sequence[Body | None]) -> Body | None:
-    """The body with the best torso score, if it is good enough to be believed."""
-    best = max(filter(None, bodies), key=lambda body: body.torso_score, default=None)
-    return best if best is not None and best.torso_score >= MIN_TORSO_SCORE else None
+def _body(person: Person, frame: np.ndarray) -> Body:
+    upright = person.mask
+    if person.presence[list(_SPREAD_JOINTS)].min() < MIN_PRESENCE:
+        presence = cv2.resize(spread_presence(person), upright.shape, interpolation=cv2.INTER_LINEAR)
+        upright = np.where(presence >= MIN_PRESENCE, upright, np.float32(0))
+    height, width = frame.shape[:2]
+    mask = person.mask_in_frame(height, width, upright) > MASK_SCORE
+    return Body(mask, person.joints, person.presence)
+
+
+def spread_presence(person: Person) -> np.ndarray:
+    """Presence of the joints around each cell of the upright picture, the nearest ones counting most.
+
+    Returns:
+        (PRESENCE_GRID, PRESENCE_GRID) float32, 0..1.
+    """
+    joints = person.square.points(person.joints[:, :2].astype(np.float64), PRESENCE_GRID)
+    pairs = [[JOINTS.index(f"{side}_{part}") for side in ("left", "right")] for part in ("shoulder", "hip")]
+    places = np.vstack([joints[list(_SPREAD_JOINTS)], *(joints[pair].mean(axis=0) for pair in pairs)])
+    values = np.append(
+        person.presence[list(_SPREAD_JOINTS)], [person.presence[pair].mean() for pair in pairs]
+    )
+    y, x = np.mgrid[:PRESENCE_GRID, :PRESENCE_GRID] + 0.5
+    squared = ((np.stack([x, y], axis=-1)[:, :, None] - places) ** 2).sum(axis=-1) / PRESENCE_GRID**2
+    weights = 1 / (squared + 0.02**2) ** 3
+    return ((weights * values).sum(axis=-1) / weights.sum(axis=-1)).astype(np.float32)
+
+
+def _distinct(squares: Sequence[Square]) -> list[Square]:
+    """Squares without those that nearly repeat an earlier one."""
+    kept: list[Square] = []
+    for square in squares:
+        if not any(_alike(square, other) for other in kept):
+            kept.append(square)
+    return kept
+
+
+def _alike(first: Square, second: Square) -> bool:
+    """Whether two squares would be read alike."""
+    small, large = sorted((first.side_px, second.side_px))
+    apart = np.hypot(first.center_x - second.center_x, first.center_y - second.center_y)
+    turned = abs((first.angle_degrees - second.angle_degrees + 180) % 360 - 180)
+    return bool(apart < 0.1 * small and large < 1.2 * small and turned < 15)

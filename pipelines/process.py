@@ -230,7 +230,7 @@ def _align(
         pose = np.zeros((len(JOINTS), 3), np.float32)
     else:
         mask = alignment.warp(body.mask.astype(np.uint8) * 255)
-        pose = alignment.points(body.joints)
+        pose = alignment.aligned(body.joints)
     rgb = cv2.multiply(whole, cv2.merge([mask] * 3), scale=1 / 255) if config.mask_body else whole
     if previous is None:
         flow = np.full((size, size, 2), ZERO_LEVEL, np.uint8)

@@ -106,7 +106,10 @@ class NetworkBodyFinder:
         if joints is None:
             return None
         mask = self._u2net.mask(frame) if self._u2net else body.mask if body else None
-        return None if mask is None else Body(mask, joints)
+        if mask is None:
+            return None
+        presence = body.presence if body else joints[:, 2].copy()
+        return Body(mask, joints, presence)
 
     def restart(self) -> None:
         """Forgets the last video."""

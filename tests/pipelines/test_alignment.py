@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from pipelines.alignment import circular_mean_degrees, estimate_alignment, middle_square
-from pipelines.pose import unturn_points
 from pipelines.schema import JOINTS, RefusedError
 
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = (
@@ -30,7 +29,7 @@ def pose(center, length, degrees, width=30.0):
 def test_the_aligned_torso_is_upright_centred_and_of_known_length(degrees):
     poses = np.stack([pose((300, 200), 80, degrees)] * 3)
     alignment = estimate_alignment(poses, 224)
-    aligned = alignment.points(poses[0])
+    aligned = alignment.aligned(poses[0])
     neck = aligned[[LEFT_SHOULDER, RIGHT_SHOULDER], :2].mean(axis=0)
     crotch = aligned[[LEFT_HIP, RIGHT_HIP], :2].mean(axis=0)
     # side = 3 * length / 0.8, so the torso takes 0.8 / 3 of it.
@@ -47,7 +46,7 @@ def test_pixels_go_where_points_go():
     warped = alignment.warp(frame).astype(float)
     ys, xs = np.mgrid[:224, :224] + 0.5
     found = np.array([(xs * warped).sum(), (ys * warped).sum()]) / warped.sum()
-    np.testing.assert_allclose(found, alignment.points(np.array([342.0, 242.0])), atol=0.15)
+    np.testing.assert_allclose(found, alignment.aligned(np.array([342.0, 242.0])), atol=0.15)
 
 
 def test_angles_are_averaged_on_the_circle():
@@ -84,12 +83,3 @@ def test_a_body_that_turns_is_refused():
 def test_the_middle_square_keeps_pixels():
     frame = np.random.default_rng(0).integers(0, 256, (100, 140, 3), np.uint8)
     np.testing.assert_array_equal(middle_square(100, 140, 100).warp(frame), frame[:, 20:120])
-
-
-@pytest.mark.parametrize("turns", [0, 1, 2, 3])
-def test_points_are_turned_back_with_their_frame(turns):
-    frame = np.zeros((5, 8), int)
-    frame[1, 6] = 1
-    turned = np.rot90(frame, turns)
-    y, x = np.argwhere(turned)[0] + 0.5
-    np.testing.assert_allclose(unturn_points(np.array([[x, y]]), turns, 5, 8), [[6.5, 1.5]])

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from pipelines import pose_model as model_room
-from pipelines.pose import BodyFinder, overlap
+from pipelines.pose import BodyFinder, JointSmoother, overlap, spread_presence
 from pipelines.pose_model import assemble, pose_model, with_normalization
+from pipelines.pose_network import Person
 from pipelines.schema import JOINTS, RefusedError
+from pipelines.squares import Square
 from pipelines.video import sample_frames
 
 
@@ -157,3 +159,29 @@ def test_a_file_that_is_no_bundle_is_refused(tmp_path):
     (tmp_path / "m.task").write_text("no zip")
     with pytest.raises(RefusedError, match=r"pose.model must be a MediaPipe .task file"):
         pose_model(str(tmp_path / "m.task"))
+
+
+def test_still_joints_are_steadied_and_fast_ones_are_not():
+    rng = np.random.default_rng(0)
+    smoother, still = JointSmoother(), []
+    for step in range(60):
+        still.append(smoother.smooth(100 + 0.2 * rng.normal(size=(33, 2)), step / 6, 300))
+    assert np.std(still[10:]) < 0.15  # px; 0.2 as seen
+    smoother, fast = JointSmoother(), []
+    for step in range(12):
+        fast.append(smoother.smooth(np.full((1, 2), 40.0 * step), step / 6, 300))
+    assert fast[-1][0, 0] == pytest.approx(440, rel=0.02)
+
+
+def test_a_mask_ends_where_joints_are_absent():
+    """The lower half of an upright body that is not there: blanket, not legs."""
+    parts = ("hip", "knee", "ankle", "heel", "foot")
+    low = np.array([any(part in name for part in parts) for name in JOINTS])
+    joints = np.zeros((len(JOINTS), 3), np.float32)
+    for half, y in ((low, 190), (~low, 60)):
+        joints[half, 0], joints[half, 1] = np.linspace(60, 200, half.sum()), y
+    square, mask = Square(128, 128, 0, 256), np.ones((256, 256), np.float32)
+    person = Person(1, joints, (~low).astype(np.float32), mask, square, square)
+    spread = spread_presence(person)
+    assert spread[:20].min() > 0.9
+    assert spread[44:].max() < 0.1
