@@ -24,6 +24,12 @@ MIN_OVERLAP = 0.3
 FORGET_AFTER = 18
 """After so many frames without a body, one may be found anywhere."""
 
+MIN_DETECTION = 0.3
+"""People that the detector is surer of than this are read; what is read decides."""
+
+MIN_AGREEMENT = 0.5
+"""Readings of a frame whose masks overlap to this IoU are of the same body."""
+
 MOST_CANDIDATES = 4
 """People of one frame that are looked at more closely."""
 
@@ -96,10 +102,10 @@ class BodyFinder:
     def find(self, frame: np.ndarray, seconds: float) -> Body | None:
         """The body in `frame` (H, W, 3) uint8 RGB at `seconds` of its video, or None."""
         person = self._follow(frame)
-        body = _body(person, frame) if person else None
+        body = _body([person], frame) if person else None
         if body is None:
-            person = self._search(frame)
-            body = _body(person, frame) if person else None
+            people = self._search(frame)
+            person, body = (people[0], _body(people, frame)) if people else (None, None)
             if body and self._last_mask is not None and overlap(body.mask, self._last_mask) < MIN_OVERLAP:
                 body = None
         if person is None or body is None:
@@ -117,16 +123,16 @@ class BodyFinder:
     def _follow(self, frame: np.ndarray) -> Person | None:
         return None if self._square is None else self._believed(self._read(frame, self._square))
 
-    def _search(self, frame: np.ndarray) -> Person | None:
-        """The best person in the frame."""
+    def _search(self, frame: np.ndarray) -> list[Person]:
+        """The best reading of the frame's main body, then others of the same body."""
         assert self._networks is not None
         found: list[Detection] = []
         for quarter_turns in range(4):
-            found += self._networks.detect(frame, quarter_turns, self._min_score)
+            found += self._networks.detect(frame, quarter_turns, MIN_DETECTION)
         squares = _distinct([one.square for one in sorted(found, key=lambda one: -one.score)])
         first = [self._read(frame, square) for square in squares[:MOST_CANDIDATES]]
         again = [self._read(frame, person.next_square) for person in first if self._believed(person)]
-        return max(filter(self._believed, again), key=certainty, default=None)
+        return sorted(filter(self._believed, again), key=certainty, reverse=True)
 
     def _read(self, frame: np.ndarray, square: Square) -> Person:
         assert self._networks is not None
@@ -186,14 +192,21 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     return np.count_nonzero(first & second) / union if union else 0.0
 
 
-def _body(person: Person, frame: np.ndarray) -> Body:
-    upright = person.mask
-    if person.presence[list(_SPREAD_JOINTS)].min() < MIN_PRESENCE:
-        presence = cv2.resize(spread_presence(person), upright.shape, interpolation=cv2.INTER_LINEAR)
-        upright = np.where(presence >= MIN_PRESENCE, upright, np.float32(0))
+def _body(people: Sequence[Person], frame: np.ndarray) -> Body:
+    """The first one's body; readings that agree with it on the whole steady its mask."""
+    masks = [_mask(person, frame) for person in people]
+    agreeing = [mask for mask in masks if overlap(mask > MASK_SCORE, masks[0] > MASK_SCORE) >= MIN_AGREEMENT]
+    mask = np.mean(agreeing, axis=0) if len(agreeing) > 1 else masks[0]
+    return Body(mask > MASK_SCORE, people[0].joints, people[0].presence)
+
+
+def _mask(person: Person, frame: np.ndarray) -> np.ndarray:
+    """(H, W) float32, that a pixel of the frame is the body's, 0..1; blankets and seats taken off."""
     height, width = frame.shape[:2]
-    mask = person.mask_in_frame(height, width, upright) > MASK_SCORE
-    return Body(mask, person.joints, person.presence)
+    if person.presence[list(_SPREAD_JOINTS)].min() >= MIN_PRESENCE:
+        return person.mask_in_frame(height, width)
+    presence = cv2.resize(spread_presence(person), person.mask.shape, interpolation=cv2.INTER_LINEAR)
+    return person.mask_in_frame(height, width, np.where(presence >= MIN_PRESENCE, person.mask, np.float32(0)))
 
 
 def spread_presence(person: Person) -> np.ndarray:
