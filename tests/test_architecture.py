@@ -6,8 +6,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = {"numpy", "pydantic", "yaml", "pipelines.schema", "pipelines.config", "pipelines.optional"}
-FLOOR_0 = {"schema", "config", "optional"}
+BASE = {
+    "numpy",
+    "pydantic",
+    "yaml",
+    "pipelines.schema",
+    "pipelines.config",
+    "pipelines.optional",
+    "pipelines.files",
+}
+FLOOR_0 = {"schema", "config", "optional", "files"}
 FLOOR_1 = {
     "manifest",
     "video",
