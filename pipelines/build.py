@@ -18,6 +18,7 @@ from typing import Any
 
 from pipelines.clips import Clip
 from pipelines.config import BuildConfig
+from pipelines.files import PART, written_whole
 from pipelines.manifest import Source, read_folds, read_sources
 from pipelines.pose_model import pose_model
 from pipelines.schema import FORMAT_VERSION, RefusedError
@@ -25,6 +26,9 @@ from pipelines.tools import MakeTools, standard_tools
 
 INDEX = "dataset.json"
 SHARDS = "shards"
+BESIDE = ("contact_sheet.png",)
+"""Other files that a data set's folder may hold; they do not keep a build from it."""
+
 STAGES_VERSION = 3
 """Raised whenever the code of a stage changes what it writes; older shards are then made anew."""
 
@@ -100,10 +104,9 @@ def file_digest(path: Path) -> str | None:
 
 
 def write_index(out: Path, index: dict[str, Any]) -> None:
-    """Writes dataset.json under a temporary name, then renames."""
-    temporary = out / (INDEX + ".part")
-    temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, out / INDEX)
+    """Writes dataset.json, all of it or nothing."""
+    with written_whole(out / INDEX) as temporary:
+        temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
 def read_index(dataset: Path) -> dict[str, Any]:
@@ -122,7 +125,8 @@ def read_index(dataset: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise RefusedError(
-            f"{INDEX} must be valid JSON. Received: {error}. Build the data set again"
+            f"{INDEX} must be valid JSON. Received: {error} in {str(dataset)!r}. Delete {INDEX} and build "
+            "the data set again: all shards are made anew"
         ) from error
     version = index.get("format_version") if isinstance(index, dict) else None
     if version != FORMAT_VERSION:
@@ -144,7 +148,7 @@ def _prepare(out: Path) -> dict[str, dict[str, Any]]:
         probe = out / SHARDS / ".writable"
         probe.touch()
         probe.unlink()
-        for leftover in (out / SHARDS).glob("*.part"):
+        for leftover in (out / SHARDS).glob("*" + PART):
             leftover.unlink()
     except OSError as error:
         raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
@@ -154,7 +158,7 @@ def _prepare(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _is_ours(out: Path) -> bool:
-    return (out / INDEX).exists() or {path.name for path in out.iterdir()} <= {SHARDS, INDEX + ".part"}
+    return (out / INDEX).exists() or {path.name for path in out.iterdir()} <= {*BESIDE, SHARDS, INDEX + PART}
 
 
 def _video_key(source: Source, settings_key: str) -> str:

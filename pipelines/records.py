@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.clips import Clip
+from pipelines.files import written_whole
 from pipelines.schema import FEATURE_JOINTS, JOINT_FEATURES, JOINTS, ClipSpec, Feature, RefusedError
 
 
@@ -103,28 +103,24 @@ def feature_description(spec: ClipSpec, pictures: bool = True) -> dict[str, tf.i
 
 
 def write_shard(path: Path, examples: Iterable[bytes]) -> int:
-    """Writes the examples to a temporary name beside `path`, then renames; returns how many.
+    """Writes the examples, all or none of them (`pipelines.files.written_whole`); returns how many.
 
     If `examples` raises, or is empty, nothing is left behind.
 
     Raises:
         OSError: the folder cannot be written to, or is full.
     """
-    temporary = path.with_suffix(".part")
     count = 0
     try:
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for example in examples:
-                writer.write(example)
-                count += 1
-        if count:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+        with written_whole(path) as temporary:
+            with tf.io.TFRecordWriter(str(temporary)) as writer:
+                for example in examples:
+                    writer.write(example)
+                    count += 1
+            if not count:
+                temporary.unlink()
     except tf.errors.OpError as error:
         raise OSError(f"{path.name}: {error.message}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return count
 
 

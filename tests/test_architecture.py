@@ -14,8 +14,9 @@ BASE = {
     "pipelines.config",
     "pipelines.optional",
     "pipelines.squares",
+    "pipelines.files",
 }
-FLOOR_0 = {"schema", "config", "optional", "squares"}
+FLOOR_0 = {"schema", "config", "optional", "squares", "files"}
 FLOOR_1 = {
     "manifest",
     "video",
