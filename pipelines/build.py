@@ -29,7 +29,7 @@ SHARDS = "shards"
 BESIDE = ("contact_sheet.png",)
 """Other files that a data set's folder may hold; they do not keep a build from it."""
 
-STAGES_VERSION = 3
+STAGES_VERSION = 4
 """Raised whenever the code of a stage changes what it writes; older shards are then made anew."""
 
 UNEXPECTED = "failed unexpectedly"
@@ -163,7 +163,7 @@ def _is_ours(out: Path) -> bool:
 
 def _video_key(source: Source, settings_key: str) -> str:
     """Changes whenever what the shard holds would change."""
-    facts = (file_digest(source.path), source.subject, source.label, source.start, source.end)
+    facts = (file_digest(source.path), source.subject, source.label, source.start, source.end, source.box)
     return hashlib.sha256(f"{facts}:{settings_key}".encode()).hexdigest()
 
 
@@ -255,6 +255,7 @@ def _clips(
         flow=tools.flow,
         start_seconds=source.start,
         end_seconds=source.end,
+        box=source.box,
         report=report,
     )
 
@@ -270,6 +271,7 @@ def _entry(source: Source, report: Any, shard: Path, left_out: str | None) -> di
         "group": source.group,
         "start": source.start,
         "end": source.end,
+        "box": source.box,
         "age_weeks": source.age_weeks,
         "other": source.other,
         "clips": 0 if left_out else report.clips,
@@ -280,7 +282,9 @@ def _entry(source: Source, report: Any, shard: Path, left_out: str | None) -> di
             "body_share": round(report.body_share, 4),
             "repeated_frames": decode.repeated,
             "damaged": decode.damaged,
+            **(report.means.figures().as_json() if source.has_pictures else {}),
         },
+        "windows": [window.as_json() for window in report.windows],
         "alignment": asdict(report.alignment) if report.alignment else None,
         "shard": None if left_out else shard.name,
         "shard_sha256": None if left_out else file_digest(shard),

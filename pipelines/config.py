@@ -61,12 +61,21 @@ class FlowSettings(Settings):
     weights: str | None = Field(None, description="RAFT: a checkpoint or converted .keras file")
     num_updates: int = Field(12, ge=1, le=32, description="RAFT: refinements of each flow")
     masked: bool = Field(True, description="flow outside the body is set to zero")
+    remove_camera: bool = Field(True, description="what the camera's own movement adds is taken off")
 
 
 class QualitySettings(Settings):
-    """What a clip must show to be used."""
+    """What a clip must show to be used; figures are means over its frames (pipelines.quality)."""
 
-    min_body_share: float = Field(0.8, ge=0, le=1, description="share of a clip's frames with a body found")
+    min_body_share: float = Field(0.8, ge=0, le=1, description="share of the frames with a body found")
+    min_torso_share: float = Field(0.8, ge=0, le=1, description="share with both shoulders and hips seen")
+    min_visible: float = Field(0.5, ge=0, le=1, description="that all limbs lie inside the picture")
+    min_mask_certainty: float = Field(0.8, ge=0, le=1, description="how sure the network is of the mask")
+    min_sharpness: float = Field(0.3, ge=0, le=1, description="0 is blurred, 1 is sharp")
+    min_brightness: float = Field(0.08, ge=0, le=1, description="mean grey of the body")
+    max_brightness: float = Field(0.95, ge=0, le=1, description="mean grey of the body")
+    max_covered: float = Field(0.35, ge=0, le=1, description="share of the body under others and their hands")
+    max_camera_speed: float = Field(0.5, ge=0, description="long sides of the frame a second")
 
 
 class InputSettings(Settings):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.keypoints import read_stam_sequences
-from pipelines.schema import RefusedError
+from pipelines.schema import Box, RefusedError
 from pipelines.video import SUFFIXES
 
 KEYPOINT_SUFFIXES = (".csv", ".h5", ".npy")
@@ -18,14 +18,15 @@ KEYPOINT_SUFFIXES = (".csv", ".h5", ".npy")
 STAM_FOLDER = "pose_sequences"
 
 REQUIRED = ("video", "subject", "label")
-OPTIONAL = ("group", "start", "end", "age_weeks")
+OPTIONAL = ("group", "start", "end", "age_weeks", "box")
 
 
 @dataclass(frozen=True)
 class Source:
     """One video with what is known of it.
 
-    `id` names its shard; `start`, `end` in seconds; `other` holds the manifest's further columns.
+    `id` names its shard; `start`, `end` in seconds; `box`: where the
+    subject is at first; `other` holds the manifest's further columns.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Source:
     start: float = 0.0
     end: float | None = None
     age_weeks: float | None = None
+    box: Box | None = None
     other: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -181,6 +183,7 @@ def _source(row: dict[str, str | None], number: int, manifest: Path) -> Source:
         start=start,
         end=end,
         age_weeks=_number(values, "age_weeks", where),
+        box=parse_box(values["box"], where) if values.get("box") else None,
         other={name: values[name] for name in values if name not in REQUIRED + OPTIONAL},
     )
 
@@ -196,6 +199,24 @@ def _number(values: dict[str, str], column: str, where: str) -> float | None:
     if not math.isfinite(number) or number < 0:
         raise RefusedError(f"{where}: {column} must be a number of at least 0. Received: {text!r}")
     return number
+
+
+def parse_box(text: str, where: str) -> Box:
+    """A part of the frame from `left,top,width,height`, shares of its width and height.
+
+    Raises:
+        RefusedError: not four numbers, or none of the frame; `where` is named.
+    """
+    try:
+        left, top, width, height = (float(part) for part in text.replace(";", ",").split(","))
+    except ValueError:
+        left, top, width, height = (math.nan,) * 4
+    inside = left >= 0 and top >= 0 and left + width <= 1.001 and top + height <= 1.001
+    if not (inside and width > 0 and height > 0):
+        raise RefusedError(
+            f"{where}: box must be left,top,width,height as shares 0 to 1 of the frame. Received: {text!r}"
+        )
+    return left, top, width, height
 
 
 def _identifier(path: Path) -> str:

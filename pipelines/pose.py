@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,8 +12,10 @@ from typing import Any, Self
 import cv2
 import numpy as np
 
+from pipelines.bystanders import Bystanders
+from pipelines.palm_network import palm_network
 from pipelines.pose_network import Detection, Person, PoseNetworks
-from pipelines.schema import JOINTS, MASK_SCORE, TORSO_JOINTS
+from pipelines.schema import JOINTS, MASK_SCORE, TORSO_JOINTS, Box
 from pipelines.squares import Square
 
 MIN_TORSO_SCORE = 0.5
@@ -29,6 +32,9 @@ MIN_DETECTION = 0.3
 
 MIN_AGREEMENT = 0.5
 """Readings of a frame whose masks overlap to this IoU are of the same body."""
+
+MIN_IN_BOX = 0.5
+"""The body in a given box lies in it to this share."""
 
 MOST_CANDIDATES = 4
 """People of one frame that are looked at more closely."""
@@ -50,13 +56,19 @@ _SPREAD_JOINTS = tuple(index for index in range(len(JOINTS)) if index not in _FA
 class Body:
     """A body found in a frame.
 
-    `mask`: (H, W) bool. `joints`: (33, 3) float32, x and y in pixels of the frame, score 0..1.
-    `presence`: (33,) float32, that the joint lies inside the picture, covered or not, 0..1.
+    `mask`: (H, W) bool, without what others cover. `joints`: (33, 3) float32, x and y in pixels of the frame,
+    score 0..1. `presence`: (33,) float32, that the joint lies inside the picture, covered or not, 0..1.
+    `certainty`: how sure the network is of the mask, 0..1. `people`, `hands`: others, and their hands near
+    the body. `covered`: share of the body that these hide or hold.
     """
 
     mask: np.ndarray
     joints: np.ndarray
     presence: np.ndarray
+    certainty: float = 1.0
+    people: int = 0
+    hands: int = 0
+    covered: float = 0.0
 
     @property
     def torso_score(self) -> float:
@@ -76,7 +88,9 @@ class BodyFinder:
 
     def __init__(self, model: Path, min_score: float = 0.5, threads: int = 1) -> None:
         """Loads the networks from a `.task` file."""
-        self._networks: PoseNetworks | None = PoseNetworks(model, threads)
+        networks = PoseNetworks(model, threads)
+        self._networks: PoseNetworks | None = networks
+        self._bystanders = Bystanders(networks, palm_network(model, threads))
         self._min_score = min_score
         self.restart()
 
@@ -92,8 +106,13 @@ class BodyFinder:
         """Frees the networks."""
         self._networks = None
 
-    def restart(self) -> None:
-        """Forgets the last video's body."""
+    def restart(self, box: Box | None = None) -> None:
+        """Forgets the last video's body. `box`: where the next one is; by default it is the main body."""
+        self._box = box
+        self._forget()
+
+    def _forget(self) -> None:
+        self._bystanders.restart()
         self._square: Square | None = None
         self._smoother = JointSmoother()
         self._last_mask: np.ndarray | None = None
@@ -102,37 +121,57 @@ class BodyFinder:
     def find(self, frame: np.ndarray, seconds: float) -> Body | None:
         """The body in `frame` (H, W, 3) uint8 RGB at `seconds` of its video, or None."""
         person = self._follow(frame)
-        body = _body([person], frame) if person else None
-        if body is None:
-            people = self._search(frame)
-            person, body = (people[0], _body(people, frame)) if people else (None, None)
-            if body and self._last_mask is not None and overlap(body.mask, self._last_mask) < MIN_OVERLAP:
-                body = None
-        if person is None or body is None:
+        seen: list[Detection] = []
+        if person is None:
+            assert self._networks is not None
+            seen = self._networks.detect_all(frame, MIN_DETECTION)
+        people = [person] if person else self._search(frame, seen)
+        mask = _mask(people, frame) if people else None
+        known = None if person else self._last_mask
+        if mask is None or (known is not None and overlap(mask > MASK_SCORE, known) < MIN_OVERLAP):
             self._square = None
             self._smoother = JointSmoother()
             self._missed += 1
             if self._missed >= FORGET_AFTER:
-                self.restart()
-        else:
-            self._square, self._last_mask, self._missed = person.next_square, body.mask, 0
-            places = self._smoother.smooth(body.joints[:, :2], seconds, person.square.side_px)
-            body = replace(body, joints=np.hstack([places, body.joints[:, 2:]]).astype(np.float32))
-        return body
+                self._forget()
+            return None
+        person = people[0]
+        others = self._bystanders.look(frame, seconds, person, seen)
+        whole = mask > MASK_SCORE
+        own = whole if others.cover is None else whole & (mask > others.cover)
+        places = self._smoother.smooth(person.joints[:, :2], seconds, person.square.side_px)
+        self._square, self._last_mask, self._missed = person.next_square, whole, 0
+        return Body(
+            mask=own,
+            joints=np.hstack([places, person.joints[:, 2:]]).astype(np.float32),
+            presence=person.presence,
+            certainty=certainty(person),
+            people=others.people,
+            hands=others.hands,
+            covered=1 - int(np.count_nonzero(own)) / max(1, int(np.count_nonzero(whole))),
+        )
 
     def _follow(self, frame: np.ndarray) -> Person | None:
         return None if self._square is None else self._believed(self._read(frame, self._square))
 
-    def _search(self, frame: np.ndarray) -> list[Person]:
-        """The best reading of the frame's main body, then others of the same body."""
+    def _search(self, frame: np.ndarray, found: Sequence[Detection]) -> list[Person]:
+        """Readings of the frame's main body, or of the one in the box; the surest first."""
         assert self._networks is not None
-        found: list[Detection] = []
-        for quarter_turns in range(4):
-            found += self._networks.detect(frame, quarter_turns, MIN_DETECTION)
-        squares = _distinct([one.square for one in sorted(found, key=lambda one: -one.score)])
+        squares = _distinct([one.square for one in found])
         first = [self._read(frame, square) for square in squares[:MOST_CANDIDATES]]
         again = [self._read(frame, person.next_square) for person in first if self._believed(person)]
-        return sorted(filter(self._believed, again), key=certainty, reverse=True)
+        people = [person for person in again if self._believed(person)]
+        if self._box is not None:
+            people = [person for person in people if share_in_box(person, frame, self._box) >= MIN_IN_BOX]
+        if not people:
+            return []
+        main = max(people, key=prominence).mask_in_frame(*frame.shape[:2]) > MASK_SCORE
+        same = [
+            one
+            for one in people
+            if overlap(one.mask_in_frame(*frame.shape[:2]) > MASK_SCORE, main) >= MIN_AGREEMENT
+        ]
+        return sorted(same, key=certainty, reverse=True)
 
     def _read(self, frame: np.ndarray, square: Square) -> Person:
         assert self._networks is not None
@@ -192,15 +231,29 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     return np.count_nonzero(first & second) / union if union else 0.0
 
 
-def _body(people: Sequence[Person], frame: np.ndarray) -> Body:
-    """The first one's body; readings that agree with it on the whole steady its mask."""
-    masks = [_mask(person, frame) for person in people]
+def prominence(person: Person) -> float:
+    """How much a person is the one that is filmed: all there, large, and clear."""
+    area = float((person.mask > MASK_SCORE).mean()) * person.square.side_px**2
+    return certainty(person) * float(person.presence[list(_SPREAD_JOINTS)].mean()) * math.sqrt(area)
+
+
+def share_in_box(person: Person, frame: np.ndarray, box: Box) -> float:
+    """Share of a person's mask that lies in `box`."""
+    height, width = frame.shape[:2]
+    mask = person.mask_in_frame(height, width) > MASK_SCORE
+    left, top = round(box[0] * width), round(box[1] * height)
+    right, bottom = round((box[0] + box[2]) * width), round((box[1] + box[3]) * height)
+    return int(np.count_nonzero(mask[top:bottom, left:right])) / max(1, int(np.count_nonzero(mask)))
+
+
+def _mask(people: Sequence[Person], frame: np.ndarray) -> np.ndarray:
+    """(H, W) float32, that a pixel is the first one's, 0..1; readings that agree with it steady it."""
+    masks = [_trimmed_mask(person, frame) for person in people]
     agreeing = [mask for mask in masks if overlap(mask > MASK_SCORE, masks[0] > MASK_SCORE) >= MIN_AGREEMENT]
-    mask = np.mean(agreeing, axis=0) if len(agreeing) > 1 else masks[0]
-    return Body(mask > MASK_SCORE, people[0].joints, people[0].presence)
+    return np.mean(agreeing, axis=0) if len(agreeing) > 1 else masks[0]
 
 
-def _mask(person: Person, frame: np.ndarray) -> np.ndarray:
+def _trimmed_mask(person: Person, frame: np.ndarray) -> np.ndarray:
     """(H, W) float32, that a pixel of the frame is the body's, 0..1; blankets and seats taken off."""
     height, width = frame.shape[:2]
     if person.presence[list(_SPREAD_JOINTS)].min() >= MIN_PRESENCE:
@@ -231,14 +284,6 @@ def _distinct(squares: Sequence[Square]) -> list[Square]:
     """Squares without those that nearly repeat an earlier one."""
     kept: list[Square] = []
     for square in squares:
-        if not any(_alike(square, other) for other in kept):
+        if not any(square.is_like(other) for other in kept):
             kept.append(square)
     return kept
-
-
-def _alike(first: Square, second: Square) -> bool:
-    """Whether two squares would be read alike."""
-    small, large = sorted((first.side_px, second.side_px))
-    apart = np.hypot(first.center_x - second.center_x, first.center_y - second.center_y)
-    turned = abs((first.angle_degrees - second.angle_degrees + 180) % 360 - 180)
-    return bool(apart < 0.1 * small and large < 1.2 * small and turned < 15)

@@ -1,4 +1,4 @@
-"""The pose network's model file, assembled once into the user's cache."""
+"""The model file of poses and palms, assembled once into the user's cache."""
 
 from __future__ import annotations
 
@@ -31,8 +31,14 @@ PARTS = {
         0.0,
         255.0,
     ),
+    "palm_detector.tflite": (
+        "mediapipe/modules/palm_detection/palm_detection_full.tflite",
+        "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
+        0.0,
+        255.0,
+    ),
 }
-FILE_NAME = "pose_landmarker_full_0.10.21.task"
+FILE_NAME = "pose_and_palms_0.10.21.task"
 
 
 def cache_folder() -> Path:
@@ -79,7 +85,7 @@ def fetch_wheel(folder: Path) -> Path:
 
 
 def assemble(wheel: Path, out: Path) -> None:
-    """Writes the bundle: a stored zip of the two networks, each with its input normalisation.
+    """Writes the bundle: a stored zip of the networks, each with its input normalisation.
 
     Raises:
         RefusedError: a network in the wheel is not the pinned one, or `out` cannot be written.

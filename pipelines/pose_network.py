@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from pipelines.optional import load
+from pipelines.detectors import Network, anchors, detections, groups, sigmoid
 from pipelines.schema import JOINTS, RefusedError
 from pipelines.squares import Square
 
 # Cells a side of the detector's maps, with the people that each cell may tell of (Bazarevsky et al., 2020).
 DETECTOR_CELLS = ((28, 2), (14, 2), (7, 6))
-SAME_BOX = 0.3
-"""Boxes that overlap more (IoU) tell of the same person; their points are averaged."""
 MARGIN = 1.25
 """Side of the square that a person is read in, in lengths of the circle around the body."""
 FILES = ("pose_detector.tflite", "pose_landmarks_detector.tflite")
@@ -78,12 +74,12 @@ class PoseNetworks:
                 files = [
                     bundle.read(f"{name}.tflite") for name in ("pose_detector", "pose_landmarks_detector")
                 ]
-            self._detector, self._reader = (_Network(content, threads) for content in files)
+            self._detector, self._reader = (Network(content, threads) for content in files)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise RefusedError(
                 f"pose.model must hold {' and '.join(FILES)}. Received: {model.name} ({error})"
             ) from error
-        self._anchors = _anchors()
+        self._anchors = anchors(DETECTOR_CELLS)
 
     def detect(self, frame: np.ndarray, quarter_turns: int, min_score: float) -> list[Detection]:
         """People in `frame` (H, W, 3) uint8 RGB, which is turned by so many quarters for it; best first.
@@ -93,65 +89,40 @@ class PoseNetworks:
         height, width = frame.shape[:2]
         whole = Square(width / 2, height / 2, 90.0 * quarter_turns, float(max(height, width)))
         size = self._detector.size
-        picture = cv2.warpAffine(
-            frame,
-            whole.pixel_matrix(size),
-            (size, size),
-            flags=cv2.INTER_AREA,
-            borderMode=cv2.BORDER_CONSTANT,
-        )
+        picture = self._detector.cut(frame, whole, cv2.INTER_AREA)
         outputs = self._detector.run(picture / np.float32(127.5) - np.float32(1))
-        logits, boxes = sorted(outputs, key=lambda one: one.shape[-1])
-        scores = _sigmoid(logits[:, 0])
-        likely = np.flatnonzero(scores >= min_score)
-        likely = likely[np.argsort(-scores[likely], kind="stable")]
         # Centre and size of the face's box, then four points: hips, top of the circle, and two more.
-        values = boxes[likely].reshape(-1, 6, 2).astype(np.float64) / size
-        values[:, [0, 2, 3, 4, 5]] += self._anchors[likely, None]
+        scores, values = detections(outputs, self._anchors, size, min_score)
         people = []
-        for group in _groups(values[:, 0], values[:, 1]):
-            weights = scores[likely[group]]
+        for group in groups(values[:, 0], values[:, 1]):
+            weights = scores[group]
             points = np.average(values[group, 2:4], axis=0, weights=weights) * size
             hips, top = whole.points_in_frame(points, size)
             people.append(Detection(float(weights[0]), _square(hips, top)))
         return people
 
+    def detect_all(self, frame: np.ndarray, min_score: float) -> list[Detection]:
+        """People in `frame` (H, W, 3) uint8 RGB whatever their direction, some of them twice; best first."""
+        found = [one for turns in range(4) for one in self.detect(frame, turns, min_score)]
+        return sorted(found, key=lambda one: -one.score)
+
     def read(self, frame: np.ndarray, square: Square) -> Person:
         """The person in a square of `frame` (H, W, 3) uint8 RGB."""
         size = self._reader.size
-        picture = cv2.warpAffine(frame, square.pixel_matrix(size), (size, size), flags=cv2.INTER_LINEAR)
+        picture = self._reader.cut(frame, square)
         outputs = {one.shape: one for one in self._reader.run(picture / np.float32(255))}
         points, mask = outputs[5 * POINTS,].reshape(POINTS, 5), outputs[size, size, 1]
         (heat,) = (one for shape, one in outputs.items() if shape[2:] == (POINTS,))
         placed = square.points_in_frame(refined(points[:, :2], heat, size), size)
-        joints = np.hstack([placed[: len(JOINTS)], _sigmoid(points[: len(JOINTS), 3:4])]).astype(np.float32)
+        joints = np.hstack([placed[: len(JOINTS)], sigmoid(points[: len(JOINTS), 3:4])]).astype(np.float32)
         return Person(
             score=float(outputs[1,][0]),
             joints=joints,
-            presence=_sigmoid(points[: len(JOINTS), 4]),
-            mask=_sigmoid(mask[..., 0]),
+            presence=sigmoid(points[: len(JOINTS), 4]),
+            mask=sigmoid(mask[..., 0]),
             square=square,
             next_square=_square(placed[len(JOINTS)], placed[len(JOINTS) + 1]),
         )
-
-
-class _Network:
-    """A TFLite file with one square picture as its input."""
-
-    def __init__(self, content: bytes, threads: int) -> None:
-        runtime = load("ai_edge_litert.interpreter", "runtime")
-        self._interpreter: Any = runtime.Interpreter(model_content=content, num_threads=threads)
-        self._interpreter.allocate_tensors()
-        (given,) = self._interpreter.get_input_details()
-        self._input = given["index"]
-        self._outputs = [one["index"] for one in self._interpreter.get_output_details()]
-        self.size = int(given["shape"][1])
-
-    def run(self, picture: np.ndarray) -> list[np.ndarray]:
-        """Outputs for `picture` (size, size, 3) float32, without the batch axis."""
-        self._interpreter.set_tensor(self._input, picture[None])
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index)[0] for index in self._outputs]
 
 
 def refined(points: np.ndarray, heat: np.ndarray, size: int) -> np.ndarray:
@@ -170,7 +141,7 @@ def refined(points: np.ndarray, heat: np.ndarray, size: int) -> np.ndarray:
     for number, (x, y) in enumerate((points * (cells / size)).astype(int)):
         if not (0 <= x < cells and 0 <= y < cells):
             continue
-        window = _sigmoid(padded[y : y + HEAT_KERNEL, x : x + HEAT_KERNEL, number]).astype(np.float64)
+        window = sigmoid(padded[y : y + HEAT_KERNEL, x : x + HEAT_KERNEL, number]).astype(np.float64)
         if window.max() >= MIN_HEAT:
             steps = np.arange(-reach, reach + 1)
             moved = window.sum(axis=0) @ steps, window.sum(axis=1) @ steps
@@ -178,35 +149,8 @@ def refined(points: np.ndarray, heat: np.ndarray, size: int) -> np.ndarray:
     return out
 
 
-def _anchors() -> np.ndarray:
-    """(N, 2) float64: middles of the detector's cells, as shares of its picture."""
-    middles = []
-    for cells, people in DETECTOR_CELLS:
-        y, x = (np.mgrid[:cells, :cells] + 0.5) / cells
-        middles.append(np.repeat(np.stack([x, y], axis=-1).reshape(-1, 2), people, axis=0))
-    return np.concatenate(middles)
-
-
-def _groups(centers: np.ndarray, sizes: np.ndarray) -> Iterator[np.ndarray]:
-    """Indices of boxes that tell of the same person; boxes come best first, each is in one group."""
-    left = np.arange(len(centers))
-    while len(left):
-        low = np.maximum(centers[left] - sizes[left] / 2, centers[left[0]] - sizes[left[0]] / 2)
-        high = np.minimum(centers[left] + sizes[left] / 2, centers[left[0]] + sizes[left[0]] / 2)
-        shared = np.clip(high - low, 0, None).prod(axis=1)
-        union = sizes[left].prod(axis=1) + sizes[left[0]].prod() - shared
-        same = shared > SAME_BOX * union
-        same[0] = True
-        yield left[same]
-        left = left[~same]
-
-
 def _square(hips: np.ndarray, top: np.ndarray) -> Square:
     """The square around a circle given by its centre and its point over the head."""
     x, y = top - hips
     radius = max(1.0, math.hypot(x, y))
     return Square(float(hips[0]), float(hips[1]), math.degrees(math.atan2(x, -y)), 2 * MARGIN * radius)
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return (1 / (1 + np.exp(-np.clip(values, -50, 50)))).astype(np.float32)

@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from pipelines.alignment import Alignment, estimate_alignment, middle_square
+from pipelines.camera import View, camera_movement, in_square, shift_px, view, without_camera
 from pipelines.clips import Clip, ends_clip, is_wanted
 from pipelines.config import BuildConfig
 from pipelines.flow import ZERO_LEVEL, FlowEstimator, quantize_flow
 from pipelines.joint_features import joint_features, to_openpose_joints
 from pipelines.pose import Body
-from pipelines.schema import JOINTS, RefusedError
+from pipelines.quality import NOBODY, Figures, Means, frame_figures, mean_figures, reasons_against
+from pipelines.schema import JOINTS, Box, RefusedError
 from pipelines.tools import Finder, Flow
 from pipelines.video import DecodeReport, SampledFrame, sample_frames
 
@@ -26,6 +29,23 @@ LOOK_AHEAD = 4
 
 MOST_REPEATED = 0.3
 """A larger share of frames that repeat their neighbour means that the video is slower than the clips."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A clip's figures, and why it was left out; no reasons if it was not."""
+
+    start_seconds: float
+    figures: Figures
+    reasons: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for dataset.json."""
+        return {
+            "start_seconds": round(self.start_seconds, 3),
+            "reasons": list(self.reasons),
+            **self.figures.as_json(),
+        }
 
 
 @dataclass
@@ -37,11 +57,26 @@ class ProcessReport:
     clips: int = 0
     clips_left_out: int = 0
     alignment: Alignment | None = None
+    means: Means = field(default_factory=Means)
+    windows: list[Window] = field(default_factory=list)
 
     @property
     def body_share(self) -> float:
         """Share of sampled frames in which a body was found."""
         return self.frames_with_body / self.decode.sampled if self.decode.sampled else 0.0
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """A sampled frame with what was found in it.
+
+    `movement`: the camera's since the frame before, (2, 3), where that is known.
+    """
+
+    frame: SampledFrame
+    body: Body | None
+    figures: Figures
+    movement: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +91,7 @@ class _Upright:
     prepared: np.ndarray
     mask: np.ndarray
     pose: np.ndarray
-    found: bool
+    figures: Figures
     flow: np.ndarray
 
 
@@ -68,20 +103,22 @@ def video_clips(
     flow: Flow | None = None,
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
+    box: Box | None = None,
     report: ProcessReport | None = None,
 ) -> Iterator[Clip]:
     """The clips of a video, in order of time.
 
     Memory holds the frames of `config.alignment.seconds`, on which the transform is estimated, and one
     clip: it does not grow with the video. `flow`: by default what `config.flow.method` names.
+    `box`: where the subject is at first, if it is not the main body.
 
     Raises:
         RefusedError: not a video, too short for a clip, too few frames a second, no body in it, or no clip
-            with enough of it.
+            that can be assessed.
     """
     report = ProcessReport() if report is None else report
     spec = config.clip
-    finder.restart()
+    finder.restart(box)
     frames = sample_frames(
         path,
         spec.fps,
@@ -92,7 +129,8 @@ def video_clips(
         report=report.decode,
     )
     flow = FlowEstimator(config.flow.method) if flow is None else flow
-    upright = _set_upright(_find_bodies(frames, finder, report), config, flow, report)
+    observed = _observe(_find_bodies(frames, finder, report), report)
+    upright = _set_upright(observed, config, flow, report)
     window: deque[_Upright] = deque(maxlen=spec.num_frames)
     last_index = -1
     for index, frame in upright:
@@ -103,12 +141,17 @@ def video_clips(
         if not ends_clip(index, spec):
             continue
         # After a stretch without anybody the window is not full: its first frames were never kept.
-        clip = _clip(window, config) if len(window) == spec.num_frames else None
-        if clip is not None and clip.quality >= config.quality.min_body_share:
-            report.clips += 1
-            yield clip
-        else:
+        if len(window) < spec.num_frames:
             report.clips_left_out += 1
+            continue
+        figures = mean_figures([frame.figures for frame in window])
+        reasons = tuple(reasons_against(figures, config.quality))
+        report.windows.append(Window(window[0].seconds, figures, reasons))
+        if reasons:
+            report.clips_left_out += 1
+        else:
+            report.clips += 1
+            yield _clip(window, config, figures)
     _refuse_fruitless(path, config, report)
 
 
@@ -134,10 +177,13 @@ def _refuse_fruitless(path: Path, config: BuildConfig, report: ProcessReport) ->
             f"a video must show a person. Received: {path.name} with {decode.sampled} sampled frames, none "
             "of them with a body. Film the whole body from above in good light"
         )
+    # The whole video's figures say it best; where they would do, each clip fails by its own.
+    reasons = reasons_against(report.means.figures(), config.quality)
+    if not reasons:
+        reasons = next((list(window.reasons) for window in report.windows), ["its clips have gaps"])
     raise RefusedError(
-        f"a clip must show the body in at least {config.quality.min_body_share:.0%} of its frames. Received: "
-        f"{path.name} with {report.body_share:.0%} over the video and no such clip. Film the whole body from "
-        "above, or lower quality.min_body_share"
+        f"a video must have a clip that can be assessed. Received: {path.name}, where {'; '.join(reasons)}. "
+        "Film the whole body from above in good light, or change the limits under quality"
     )
 
 
@@ -163,65 +209,100 @@ def _find_bodies(
             yield first()
 
 
+def _observe(
+    frames: Iterator[tuple[SampledFrame, Body | None]], report: ProcessReport
+) -> Iterator[_Observed]:
+    """Frames with their figures and the camera's movement."""
+    before: tuple[SampledFrame, View] | None = None
+    for frame, body in frames:
+        seen = view(frame.pixels, None if body is None else body.mask)
+        movement, speed = None, None
+        if before is not None and before[0].index == frame.index - 1:
+            movement = camera_movement(before[1], seen)
+            passed = frame.seconds - before[0].seconds
+            if movement is not None and passed > 0:
+                height, width = frame.pixels.shape[:2]
+                speed = shift_px(movement, height, width) / max(height, width) / passed
+        figures = NOBODY if body is None else body_figures(frame.pixels, body, speed)
+        report.means.add(figures)
+        before = frame, seen
+        yield _Observed(frame, body, figures, movement)
+
+
+def body_figures(frame: np.ndarray, body: Body, camera_speed: float | None) -> Figures:
+    """The figures of `frame` (H, W, 3) uint8 RGB with its body; `camera_speed` as in them."""
+    return frame_figures(
+        frame,
+        body.mask,
+        body.joints,
+        body.presence,
+        mask_certainty=body.certainty,
+        covered=body.covered,
+        people=body.people,
+        hands=body.hands,
+        camera_speed=camera_speed,
+    )
+
+
 def _set_upright(
-    frames: Iterator[tuple[SampledFrame, Body | None]], config: BuildConfig, flow: Flow, report: ProcessReport
+    frames: Iterator[_Observed], config: BuildConfig, flow: Flow, report: ProcessReport
 ) -> Iterator[tuple[int, _Upright]]:
     """Aligned frames; the first ones wait until the transform is known."""
-    waiting: list[tuple[SampledFrame, Body | None]] = []
+    waiting: list[_Observed] = []
     before: tuple[int, _Upright] | None = None
 
-    def align(frame: SampledFrame, body: Body | None, alignment: Alignment) -> tuple[int, _Upright]:
+    def align(observed: _Observed, alignment: Alignment) -> tuple[int, _Upright]:
         nonlocal before
-        consecutive = before is not None and before[0] == frame.index - 1
+        index = observed.frame.index
+        consecutive = before is not None and before[0] == index - 1
         previous = before[1] if consecutive and before is not None else None
-        before = frame.index, _align(frame, body, alignment, previous, flow, config)
+        before = index, _align(observed, alignment, previous, flow, config)
         return before
 
-    for frame, body in frames:
+    for observed in frames:
         if report.alignment is None:
-            waiting.append((frame, body))
-            if frame.seconds < waiting[0][0].seconds + config.alignment.seconds:
+            waiting.append(observed)
+            if observed.frame.seconds < waiting[0].frame.seconds + config.alignment.seconds:
                 continue
-            if not any(early_body for _, early_body in waiting):
+            if not any(early.body for early in waiting):
                 # Nobody yet: these frames can make no clip, so they need not wait for the transform.
-                report.clips_left_out += sum(ends_clip(early.index, config.clip) for early, _ in waiting)
+                report.clips_left_out += sum(ends_clip(early.frame.index, config.clip) for early in waiting)
                 waiting = []
                 continue
             report.alignment = _alignment(waiting, config)
-            for early_frame, early_body in waiting:
-                yield align(early_frame, early_body, report.alignment)
+            for early in waiting:
+                yield align(early, report.alignment)
             waiting = []
         else:
-            yield align(frame, body, report.alignment)
+            yield align(observed, report.alignment)
     if report.frames_with_body == 0:
-        report.clips_left_out += sum(ends_clip(early.index, config.clip) for early, _ in waiting)
+        report.clips_left_out += sum(ends_clip(early.frame.index, config.clip) for early in waiting)
     elif waiting:
         report.alignment = _alignment(waiting, config)
-        for early_frame, early_body in waiting:
-            yield align(early_frame, early_body, report.alignment)
+        for early in waiting:
+            yield align(early, report.alignment)
 
 
-def _alignment(sampled: list[tuple[SampledFrame, Body | None]], config: BuildConfig) -> Alignment:
+def _alignment(sampled: list[_Observed], config: BuildConfig) -> Alignment:
     spec = config.clip
     if not config.align_body:
-        height, width = sampled[0][0].pixels.shape[:2]
+        height, width = sampled[0].frame.pixels.shape[:2]
         return middle_square(height, width, spec.size)
     step = max(1, round(config.alignment.every_seconds * spec.fps))
     # Frames without a body leave holes in the series, so sample what was found.
-    poses = [body.joints for _, body in sampled if body is not None][::step]
+    poses = [one.body.joints for one in sampled if one.body is not None][::step]
     joints = np.stack(poses) if poses else np.zeros((0, len(JOINTS), 3), np.float32)
     return estimate_alignment(joints, spec.size, config.alignment.side_in_torsos)
 
 
 def _align(
-    frame: SampledFrame,
-    body: Body | None,
+    observed: _Observed,
     alignment: Alignment,
     previous: _Upright | None,
     flow_tool: Flow,
     config: BuildConfig,
 ) -> _Upright:
-    size = config.clip.size
+    size, frame, body = config.clip.size, observed.frame, observed.body
     whole = alignment.warp(frame.pixels)
     # Flow is computed before the cut: the edge of a mask trembles, the picture beneath it does not.
     prepared = flow_tool.prepare(whole)
@@ -235,14 +316,17 @@ def _align(
     if previous is None:
         flow = np.full((size, size, 2), ZERO_LEVEL, np.uint8)
     else:
-        flow = quantize_flow(flow_tool.between(previous.prepared, prepared), config.clip.max_flow_px)
+        pixels = flow_tool.between(previous.prepared, prepared)
+        if config.flow.remove_camera and observed.movement is not None:
+            pixels = without_camera(pixels, in_square(observed.movement, alignment.matrix(size)))
+        flow = quantize_flow(pixels, config.clip.max_flow_px)
         if config.flow.masked and config.mask_body:
             # Flow belongs to the pixels of the frame it starts from.
             flow[previous.mask < 128] = ZERO_LEVEL
-    return _Upright(frame.seconds, rgb, prepared, mask, pose, body is not None, flow)
+    return _Upright(frame.seconds, rgb, prepared, mask, pose, observed.figures, flow)
 
 
-def _clip(window: deque[_Upright], config: BuildConfig) -> Clip:
+def _clip(window: deque[_Upright], config: BuildConfig, figures: Figures) -> Clip:
     frames = list(window)
     fps = config.clip.fps
     pose = np.stack([frame.pose for frame in frames])
@@ -256,5 +340,5 @@ def _clip(window: deque[_Upright], config: BuildConfig) -> Clip:
         # Of the clip alone: a window of a long video must not wait for the video's end.
         joint_features=joint_features(joints, fps=fps),
         mask_area=np.array([frame.mask.mean() / 255 for frame in frames], np.float32),
-        quality=float(np.mean([frame.found for frame in frames])),
+        quality=figures.body,
     )

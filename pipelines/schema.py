@@ -95,6 +95,9 @@ MIRRORED_FEATURE_JOINTS: Final[tuple[int, ...]] = tuple(
 JOINT_FEATURES: Final[tuple[str, ...]] = ("x", "y", "vx", "vy", "ax", "ay", "displacement")
 """What is known of each joint in each frame (pipelines.joint_features)."""
 
+Box = tuple[float, float, float, float]
+"""Left, top, width and height of a part of the upright frame, as shares of its width and height."""
+
 MASK_SCORE: Final = 0.5
 """A pixel belongs to the body when the segmentation network says so with at least this score."""
 

@@ -51,3 +51,10 @@ class Square:
         out = points.copy()
         out[..., :2] = (points[..., :2] - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
         return out
+
+    def is_like(self, other: Square) -> bool:
+        """Whether a body would be read alike in both."""
+        small, large = sorted((self.side_px, other.side_px))
+        apart = math.hypot(self.center_x - other.center_x, self.center_y - other.center_y)
+        turned = abs((self.angle_degrees - other.angle_degrees + 180) % 360 - 180)
+        return apart < 0.1 * small and large < 1.2 * small and turned < 15

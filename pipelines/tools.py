@@ -13,7 +13,7 @@ from pipelines.config import BuildConfig
 from pipelines.flow import FlowEstimator
 from pipelines.pose import Body, BodyFinder
 from pipelines.pose_model import pose_model
-from pipelines.schema import RefusedError
+from pipelines.schema import Box, RefusedError
 
 
 class Finder(Protocol):
@@ -22,8 +22,8 @@ class Finder(Protocol):
     def find(self, frame: np.ndarray, seconds: float) -> Body | None:
         """The body in `frame` (H, W, 3) uint8 RGB, or None."""
 
-    def restart(self) -> None:
-        """Forgets the last video."""
+    def restart(self, box: Box | None = None) -> None:
+        """Forgets the last video. `box`: where the next one's body is, if it is not the main one."""
 
     def close(self) -> None:
         """Frees what it holds."""

@@ -23,6 +23,11 @@ FLOOR_1 = {
     "pose",
     "pose_model",
     "pose_network",
+    "palm_network",
+    "detectors",
+    "bystanders",
+    "camera",
+    "quality",
     "alignment",
     "flow",
     "clips",
@@ -54,6 +59,12 @@ SIBLINGS = {
     ("inputs", "clips"),
     ("inputs", "flow"),
     ("pose", "pose_network"),
+    ("pose", "palm_network"),
+    ("pose", "bystanders"),
+    ("bystanders", "pose_network"),
+    ("bystanders", "palm_network"),
+    ("pose_network", "detectors"),
+    ("palm_network", "detectors"),
 }
 
 FILES = sorted([*ROOT.glob("pipelines/**/*.py"), *ROOT.glob("tfgma/**/*.py")])

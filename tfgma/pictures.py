@@ -86,6 +86,26 @@ def draw_joints(frame: np.ndarray, pose: np.ndarray) -> np.ndarray:
     return out
 
 
+def outlined(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`frame` (H, W, 3) uint8 with what lies outside `mask` (H, W) bool darkened, and its outline."""
+    out = np.where(mask[..., None], frame, frame // 3)
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(out, outlines, -1, JOINT_COLOR, max(1, max(frame.shape) // 250), cv2.LINE_AA)
+    return out
+
+
+def fitted(picture: np.ndarray, side: int) -> np.ndarray:
+    """`picture` (H, W, 3) uint8 as large as fits into (side, side, 3), on grey."""
+    height, width = picture.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    out = np.full((side, side, 3), 32, np.uint8)
+    top, left = (side - size[1]) // 2, (side - size[0]) // 2
+    out[top : top + size[1], left : left + size[0]] = small
+    return out
+
+
 def with_caption(picture: np.ndarray, text: str) -> np.ndarray:
     """`picture` (H, W, 3) uint8 beneath a line of text."""
     bar = np.full((22, picture.shape[1], 3), 32, np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from pipelines.keypoints import choose_person
 from pipelines.part_association import decode_people
 from pipelines.pose import Body, BodyFinder
 from pipelines.pose_model import pose_model
-from pipelines.schema import FEATURE_JOINTS, JOINTS
+from pipelines.schema import FEATURE_JOINTS, JOINTS, Box
 from pipelines.tools import Finder, Flow, Tools, standard_tools
 from tfgma.models.openpose import openpose
 from tfgma.models.raft import MIN_SIDE_PX, raft_large, raft_small
@@ -108,13 +109,14 @@ class NetworkBodyFinder:
         mask = self._u2net.mask(frame) if self._u2net else body.mask if body else None
         if mask is None:
             return None
-        presence = body.presence if body else joints[:, 2].copy()
-        return Body(mask, joints, presence)
+        if body is None:
+            return Body(mask, joints, presence=joints[:, 2].copy())
+        return replace(body, mask=mask, joints=joints)
 
-    def restart(self) -> None:
-        """Forgets the last video."""
+    def restart(self, box: Box | None = None) -> None:
+        """Forgets the last video. `box`: where the next one's body is, if it is not the main one."""
         if self._standard:
-            self._standard.restart()
+            self._standard.restart(box)
         if self._openpose:
             self._openpose.restart()
 

@@ -107,7 +107,8 @@ def test_nobody_is_found_where_nobody_is(finder, what):
 
 def test_the_model_is_assembled_once_and_the_same_everywhere(tmp_path, monkeypatch):
     with zipfile.ZipFile(pose_model()) as bundle:
-        assert sorted(bundle.namelist()) == ["pose_detector.tflite", "pose_landmarks_detector.tflite"]
+        names = ["palm_detector.tflite", "pose_detector.tflite", "pose_landmarks_detector.tflite"]
+        assert sorted(bundle.namelist()) == names
         assert {entry.compress_type for entry in bundle.infolist()} == {zipfile.ZIP_STORED}
     monkeypatch.setenv("TFGMA_CACHE", str(tmp_path))
     shutil.copy(pose_model_of_user(monkeypatch), tmp_path / model_room.FILE_NAME)

@@ -1,4 +1,4 @@
-"""Commands of the data side: synthesize, build-tfrecords, inspect."""
+"""Commands of the data side: synthesize, preview, build-tfrecords, inspect."""
 
 from __future__ import annotations
 
@@ -68,6 +68,62 @@ def synthesize(
         print_json({"out": str(out), "manifest": str(manifest), "subjects": subjects})
     else:
         click.echo(f"{subjects} videos of {seconds:g} s, listed in {manifest}")
+
+
+@click.command()
+@click.argument("source", type=PATH)
+@click.option("--out", type=PATH, required=True, help="Folder for the masks and sheets.")
+@click.option("--config", type=PATH, help="A study's YAML file; its section `build` counts.")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides the config.")
+@click.option(
+    "--box", metavar="LEFT,TOP,WIDTH,HEIGHT", help="Where the subject is, as shares 0 to 1 of the frame."
+)
+@JSON
+def preview(
+    source: Path, out: Path, config: Path | None, overrides: tuple[str, ...], box: str | None, as_json: bool
+) -> None:
+    """Show masks, joints and quality of videos or pictures before hours of work.
+
+    SOURCE is a video, a picture, a manifest, or a folder. Each gets NAME_mask.png (255 on the body) and
+    NAME_sheet.png (frame, mask, joints, body upright), and is called assessable or not, with the reasons.
+
+    \b
+    Example:
+      tfgma preview videos --out build/preview
+    """
+    from pipelines.manifest import parse_box
+    from pipelines.tools import standard_tools
+    from tfgma.config import load_study
+    from tfgma.preview import write_previews
+
+    build = load_study(config, overrides).build
+    place = parse_box(box, "--box") if box else None
+    make_tools = standard_tools
+    if build.network_sections:
+        from tfgma.preprocessing import make_tools, refuse_unusable_weights
+
+        refuse_unusable_weights(build)
+    with make_tools(build) as tools, progress_bar("preview") as tell:
+        items = write_previews(source, out, build, tools.finder, box=place, progress=tell)
+    if as_json:
+        print_json({"out": str(out), "items": [item.as_json() for item in items]})
+        return
+    rows = []
+    for item in items:
+        figures = item.figures
+        rows.append(
+            [
+                item.source.name,
+                item.verdict.replace("_", " "),
+                f"{figures.body:.0%}",
+                f"{figures.visible:.0%}",
+                f"{figures.mask_certainty:.0%}",
+                f"{figures.sharpness:.2f}",
+                "; ".join(item.reasons),
+            ]
+        )
+    header = ["source", "verdict", "body found", "limbs inside", "outline certain", "sharpness", "reasons"]
+    print_table(f"{len(items)} items, sheets in {out}", header, rows)
 
 
 @click.command("build-tfrecords")

@@ -12,7 +12,7 @@ import click
 
 from pipelines.schema import RefusedError
 from tfgma.cli.console import silence_native_logs
-from tfgma.cli.data import build_tfrecords, inspect, synthesize
+from tfgma.cli.data import build_tfrecords, inspect, preview, synthesize
 from tfgma.cli.study import demo, evaluate, export, predict, train
 from tfgma.cli.weights import convert_weights
 
@@ -29,7 +29,18 @@ def cli(debug: bool) -> None:
     """
 
 
-COMMANDS = (synthesize, build_tfrecords, inspect, train, evaluate, export, predict, convert_weights, demo)
+COMMANDS = (
+    synthesize,
+    preview,
+    build_tfrecords,
+    inspect,
+    train,
+    evaluate,
+    export,
+    predict,
+    convert_weights,
+    demo,
+)
 for command in COMMANDS:
     cli.add_command(command)
 
