@@ -111,6 +111,18 @@ def test_inspect_shows_a_table_and_a_picture(dataset, tmp_path):
     assert len(content["videos"]) == 9
 
 
+def test_preview_says_who_can_be_assessed(infants, tmp_path):
+    video = sorted(infants.glob("*/*/video.mp4"))[0]
+    usual = ["preview", video, "--out", tmp_path / "p", "--config", STUDY]
+    answer = json.loads(tfgma(*usual, "--json"))
+    (item,) = answer["items"]
+    assert (item["source"], item["verdict"], item["reasons"]) == (str(video), "assessable", [])
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {item["mask"], item["sheet"]}
+    text = tfgma(*usual, "--set", "build.quality.min_sharpness=0.99")
+    assert "not assessable" in text
+    assert "--box: box must be" in tfgma(*usual, "--box", "1,2,3", code=1)
+
+
 def test_synthesize_writes_the_source_layout(tmp_path):
     found = json.loads(
         tfgma("synthesize", tmp_path / "v", "--subjects", 3, "--seconds", 0.5, "--seed", 3, "--json")

@@ -40,6 +40,20 @@ def test_a_manifest_carries_its_columns_along(tmp_path):
     assert one.other == {"device": "phone"}
 
 
+def test_a_box_says_who_is_meant(tmp_path):
+    path = manifest(tmp_path, 'video,subject,label,box\nv.mp4,a,FMs,"0.1,0.2,0.5,0.8"\nw.mp4,b,FMs,\n')
+    assert [one.box for one in read_sources(path)] == [(0.1, 0.2, 0.5, 0.8), None]
+
+
+@pytest.mark.parametrize(
+    "text", ["0.1,0.2,0.5", "a,b,c,d", "0.6,0,0.5,1", "0,0,0,1", "-0.1,0,0.5,1", "nan,0,1,1"]
+)
+def test_what_is_no_box_is_refused(tmp_path, text):
+    path = manifest(tmp_path, f'video,subject,label,box\nv.mp4,a,FMs,"{text}"\n')
+    with pytest.raises(RefusedError, match=r"row 2: box must be left,top,width,height.*Received"):
+        read_sources(path)
+
+
 def test_two_windows_of_one_video_are_two_sources(tmp_path):
     path = manifest(tmp_path, "video,subject,label,start,end\nv.mp4,a,FMs,0,10\nv.mp4,a,FMs,10,20\n")
     first, second = read_sources(path)

@@ -186,3 +186,32 @@ def test_a_mask_ends_where_joints_are_absent():
     spread = spread_presence(person)
     assert spread[:20].min() > 0.9
     assert spread[44:].max() < 0.1
+
+
+@pytest.fixture(scope="module")
+def two_infants(infants):
+    """Frames of two generated infants side by side."""
+    left, right = sorted(infants.glob("*/*/video.mp4"))[:2]
+    pairs = zip(sample_frames(left, 6), sample_frames(right, 6), strict=False)
+    return [np.hstack([first.pixels, second.pixels]) for first, second in pairs][:8]
+
+
+@pytest.mark.parametrize(("box", "half"), [((0, 0, 0.5, 1), 0), ((0.5, 0, 0.5, 1), 1)])
+def test_of_two_people_the_one_in_the_box_is_followed_and_the_other_cut_out(two_infants, box, half):
+    with BodyFinder(pose_model()) as finder:
+        finder.restart(box)
+        bodies = [finder.find(frame, number / 6) for number, frame in enumerate(two_infants)]
+    assert all(bodies)
+    middle = two_infants[0].shape[1] // 2
+    for body in bodies:
+        sides = body.mask[:, :middle].sum(), body.mask[:, middle:].sum()
+        assert sides[1 - half] < 0.02 * sides[half]
+    assert [body.people for body in bodies] == [1] * len(bodies)
+
+
+def test_nobody_in_the_box_is_nobody(two_infants):
+    with BodyFinder(pose_model()) as finder:
+        finder.restart((0.45, 0, 0.1, 0.1))
+        assert finder.find(two_infants[0], 0.0) is None
+        finder.restart()
+        assert finder.find(two_infants[0], 0.0) is not None
