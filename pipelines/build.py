@@ -19,6 +19,7 @@ from typing import Any
 from pipelines.clips import Clip
 from pipelines.config import BuildConfig
 from pipelines.files import PART, written_whole
+from pipelines.interchange import FILES, remove_metadata, write_metadata
 from pipelines.manifest import Source, read_folds, read_sources
 from pipelines.pose_model import pose_model
 from pipelines.schema import FORMAT_VERSION, RefusedError
@@ -26,7 +27,7 @@ from pipelines.tools import MakeTools, standard_tools
 
 INDEX = "dataset.json"
 SHARDS = "shards"
-BESIDE = ("contact_sheet.png",)
+BESIDE = ("contact_sheet.png", *FILES)
 """Other files that a data set's folder may hold; they do not keep a build from it."""
 
 STAGES_VERSION = 4
@@ -71,6 +72,7 @@ def build_dataset(
             entries[one.id] = before
     todo = [one for one in sources if one.id not in entries]
     done = len(entries)
+    remove_metadata(out)  # it comes back when it is true again
     progress(done, len(sources), "")
     for identifier, entry in _process_all(todo, classes, out, config, workers, make_tools):
         # What failed unexpectedly is tried again by the next build.
@@ -88,6 +90,7 @@ def build_dataset(
             f"at least one video must be usable. Received: {len(sources)} videos, all left out. "
             f"First reason: {sorted(reasons)[0]}"
         )
+    write_metadata(out, index)
     return index
 
 
@@ -158,7 +161,8 @@ def _prepare(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _is_ours(out: Path) -> bool:
-    return (out / INDEX).exists() or {path.name for path in out.iterdir()} <= {*BESIDE, SHARDS, INDEX + PART}
+    names = {path.name.removesuffix(PART) for path in out.iterdir()}
+    return (out / INDEX).exists() or names <= {*BESIDE, SHARDS, INDEX}
 
 
 def _video_key(source: Source, settings_key: str) -> str:

@@ -20,6 +20,9 @@ MOST_RETURN_ERROR = 0.5
 MOST_RESIDUAL = 0.7
 """Corners that a movement explains to this, working px, speak for it."""
 
+STILL_PX = 0.1
+"""Movements below this are no movement: taking them off would blur the frame for nothing."""
+
 MIN_CORNERS, MIN_AGREEING = 12, 0.4
 """So many corners, and this share of them, must speak for one movement, else it is not known."""
 
@@ -89,21 +92,21 @@ def shift_px(movement: np.ndarray, height: int, width: int) -> float:
     return float(np.sqrt(((moved - points) ** 2).sum(axis=1).mean()))
 
 
-def without_camera(flow: np.ndarray, movement: np.ndarray) -> np.ndarray:
-    """The flow that a camera standing still would have seen.
+def as_if_still(frame: np.ndarray, movement: np.ndarray) -> np.ndarray:
+    """The second frame as a camera that had not moved would have taken it.
+
+    Flow from the first frame to this one is without the camera's movement, also where the background has too
+    little texture to show it.
 
     Args:
-        flow: (H, W, 2) float32 from the first frame, x then y, pixels.
-        movement: (2, 3) of the same pixels, as `camera_movement` gives it.
-
-    Returns:
-        (H, W, 2) float32.
+        frame: (H, W[, C]) uint8.
+        movement: (2, 3) in its pixels, as `camera_movement` gives it.
     """
-    height, width = flow.shape[:2]
-    y, x = np.mgrid[:height, :width].astype(np.float32) + np.float32(0.5)
-    places = np.dstack([x, y])
-    inverse = cv2.invertAffineTransform(movement)
-    return (cv2.transform(places + flow, inverse) - places).astype(np.float32)
+    height, width = frame.shape[:2]
+    matrix = movement.copy()
+    matrix[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(frame, matrix, (width, height), flags=flags)
 
 
 def in_square(movement: np.ndarray, matrix: np.ndarray) -> np.ndarray:

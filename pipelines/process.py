@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pipelines.alignment import Alignment, estimate_alignment, middle_square
-from pipelines.camera import View, camera_movement, in_square, shift_px, view, without_camera
+from pipelines.camera import STILL_PX, View, as_if_still, camera_movement, in_square, shift_px, view
 from pipelines.clips import Clip, ends_clip, is_wanted
 from pipelines.config import BuildConfig
 from pipelines.flow import ZERO_LEVEL, FlowEstimator, quantize_flow
@@ -316,9 +316,12 @@ def _align(
     if previous is None:
         flow = np.full((size, size, 2), ZERO_LEVEL, np.uint8)
     else:
-        pixels = flow_tool.between(previous.prepared, prepared)
+        second = prepared
         if config.flow.remove_camera and observed.movement is not None:
-            pixels = without_camera(pixels, in_square(observed.movement, alignment.matrix(size)))
+            movement = in_square(observed.movement, alignment.matrix(size))
+            if shift_px(movement, size, size) > STILL_PX:
+                second = flow_tool.prepare(as_if_still(whole, movement))
+        pixels = flow_tool.between(previous.prepared, second)
         flow = quantize_flow(pixels, config.clip.max_flow_px)
         if config.flow.masked and config.mask_body:
             # Flow belongs to the pixels of the frame it starts from.

@@ -38,7 +38,17 @@ FLOOR_1 = {
     "part_association",
     "inputs",
 }
-FLOOR_2 = {"records", "transforms", "dataset", "build", "process", "tools", "sequences"}
+FLOOR_2 = {
+    "records",
+    "transforms",
+    "dataset",
+    "build",
+    "process",
+    "tools",
+    "sequences",
+    "verify",
+    "interchange",
+}
 FLOOR_3 = {"config", "metrics", "aggregation", "layers", "outputs"}
 FLOOR_4 = {"models", "weights"}
 ALLOWED_ON_FLOOR_1 = BASE | {"cv2", "av", "mediapipe", "flatbuffers", "platformdirs", "sklearn"}

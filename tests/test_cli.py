@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,35 @@ def test_preview_says_who_can_be_assessed(infants, tmp_path):
     text = tfgma(*usual, "--set", "build.quality.min_sharpness=0.99")
     assert "not assessable" in text
     assert "--box: box must be" in tfgma(*usual, "--box", "1,2,3", code=1)
+
+
+def test_inspect_verifies_every_record(dataset, tmp_path):
+    assert json.loads(tfgma("inspect", dataset, "--verify", "--json")) == {
+        "verified": True,
+        "shards": 9,
+        "records": 36,
+        "problems": [],
+    }
+    broken = tmp_path / "dataset"
+    shutil.copytree(dataset, broken)
+    shard = sorted((broken / "shards").iterdir())[2]
+    shard.write_bytes(shard.read_bytes()[:-100])
+    done = subprocess.run(
+        [str(TFGMA), "inspect", str(broken), "--verify", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert (answer["verified"], answer["shards"], answer["records"]) == (False, 9, 35)
+    assert {one["shard"] for one in answer["problems"]} == {shard.name}
+    assert one_sentence(done.stderr)
+    assert "Build the data set again" in done.stderr
+    text = tfgma("inspect", broken, "--verify", code=1)
+    assert f"3 problems in 1 shard, the first in {shard.name}" in text
+    usage = tfgma("inspect", broken, "--verify", "--picture", tmp_path / "sheet.png", code=2)
+    assert "exclude each other" in usage
 
 
 def test_synthesize_writes_the_source_layout(tmp_path):

@@ -10,6 +10,8 @@ from pipelines.config import BuildConfig
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, RefusedError
 from tests.conftest import numbered_frames, write_video
+from tests.pipelines.test_sequences import CONFIG as JOINTS_ALONE
+from tests.pipelines.test_sequences import walk, write_deeplabcut
 
 SMALL = BuildConfig(clip=ClipSpec(fps=6, clip_seconds=2, stride_seconds=1, size=64, max_flow_px=8))
 
@@ -187,3 +189,19 @@ def test_what_is_no_data_set_of_this_version_is_refused(tmp_path, content, messa
         (tmp_path / "dataset.json").write_text(content)
     with pytest.raises(RefusedError, match=message):
         read_index(tmp_path)
+
+
+def test_a_dataset_json_that_was_cut_off_is_refused_and_the_remedy_helps(tmp_path):
+    source, out = tmp_path / "source", tmp_path / "dataset"
+    write_deeplabcut(source / "FMs" / "anna" / "v.csv", walk())
+    first = build_dataset(source, out, JOINTS_ALONE)
+    (out / "contact_sheet.png").touch()
+    content = (out / "dataset.json").read_bytes()
+    (out / "dataset.json").write_bytes(content[: len(content) // 2])
+    message = r"dataset.json must be valid JSON. Received: .* in '.*dataset'. Delete dataset.json and build"
+    with pytest.raises(RefusedError, match=message):
+        read_index(out)
+    with pytest.raises(RefusedError, match=message):
+        build_dataset(source, out, JOINTS_ALONE)
+    (out / "dataset.json").unlink()
+    assert build_dataset(source, out, JOINTS_ALONE) == first

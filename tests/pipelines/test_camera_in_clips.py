@@ -10,7 +10,7 @@ from pipelines.schema import ClipSpec
 from pipelines.synthetic import SyntheticSettings, generate
 from pipelines.tools import standard_tools
 
-CONFIG = BuildConfig(clip=ClipSpec(fps=6, clip_seconds=2, stride_seconds=2, size=128, max_flow_px=20))
+CONFIG = BuildConfig(clip=ClipSpec(fps=6, clip_seconds=2, stride_seconds=2, size=128, max_flow_px=10))
 
 
 def flows(folder, **changes):

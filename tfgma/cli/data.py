@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
+from pipelines.schema import RefusedError
 from tfgma.cli.console import print_json, print_table, progress_bar
 
 PATH = click.Path(path_type=Path)
@@ -184,18 +186,31 @@ def build_tfrecords(
 @click.command()
 @click.argument("dataset", type=PATH)
 @click.option("--picture", type=PATH, help="Where the contact sheet goes; default DATASET/contact_sheet.png.")
+@click.option(
+    "--verify", is_flag=True, help="Read every record instead, and name each shard that is damaged."
+)
 @JSON
-def inspect(dataset: Path, picture: Path | None, as_json: bool) -> None:
+def inspect(dataset: Path, picture: Path | None, verify: bool, as_json: bool) -> None:
     """Show what a data set holds: a table, and a contact sheet as a picture.
+
+    With --verify, read all of it and compare it with dataset.json; a shard that is damaged, missing, or of
+    another video is named, and the exit status is 1.
 
     \b
     Example:
       tfgma inspect dataset
+      tfgma inspect dataset --verify --json
     """
     from pipelines.build import read_index
+
+    if verify and picture:
+        raise click.UsageError("--picture and --verify exclude each other")
+    index = read_index(dataset)
+    if verify:
+        _verify(dataset, index, as_json)
+        return
     from tfgma.inspection import write_contact_sheet
 
-    index = read_index(dataset)
     sheet = write_contact_sheet(dataset, index, picture or dataset / "contact_sheet.png")
     if as_json:
         print_json({**index, "contact_sheet": str(sheet) if sheet else None})
@@ -215,3 +230,25 @@ def inspect(dataset: Path, picture: Path | None, as_json: bool) -> None:
     header = ["video", "subject", "class", "seconds", "clips", "body found", "note"]
     print_table(f"{dataset}: classes {', '.join(index['classes'])}", header, rows)
     click.echo(f"contact sheet: {sheet}" if sheet else "no clips to show")
+
+
+def _verify(dataset: Path, index: dict[str, Any], as_json: bool) -> None:
+    from pipelines.verify import verify_dataset
+
+    with progress_bar("verify") as tell:
+        found = verify_dataset(dataset, index, progress=tell)
+    if as_json:
+        print_json(
+            {
+                "verified": not found.problems,
+                "shards": found.shards,
+                "records": found.records,
+                "problems": [{"shard": one.shard, "problem": one.problem} for one in found.problems],
+            }
+        )
+    else:
+        click.echo(f"{dataset}: {found.shards} shards, {found.records} records read")
+        for one in found.problems:
+            click.echo(f"{one.shard}: {one.problem}")
+    if found.verdict:
+        raise RefusedError(found.verdict)
