@@ -33,7 +33,7 @@ FLOOR_1 = {
     "part_association",
     "inputs",
 }
-FLOOR_2 = {"records", "transforms", "dataset", "build", "process", "tools", "sequences"}
+FLOOR_2 = {"records", "transforms", "dataset", "build", "process", "tools", "sequences", "reanimate"}
 FLOOR_3 = {"config", "metrics", "aggregation", "layers", "outputs"}
 FLOOR_4 = {"models", "weights"}
 ALLOWED_ON_FLOOR_1 = BASE | {"cv2", "av", "mediapipe", "flatbuffers", "platformdirs", "sklearn"}
@@ -44,6 +44,7 @@ NO_TENSORFLOW = {
     "tfgma/pictures.py",
     "pipelines/tools.py",
     "pipelines/sequences.py",
+    "pipelines/reanimate.py",
     "pipelines/inputs.py",
 }
 # manifest asks video which endings count as videos; inputs reads clips and their flow codes; pose follows

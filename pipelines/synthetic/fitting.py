@@ -34,7 +34,12 @@ _POINTERS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 )
 _POINTED: Final = tuple(
     ANGLES.index(name)
-    for name in ("neck_yaw", "neck_tilt", "neck_pitch", *(f"{s}_{j}" for s in _SIDES for j in ("wrist", "ankle")))
+    for name in (
+        "neck_yaw",
+        "neck_tilt",
+        "neck_pitch",
+        *(f"{s}_{j}" for s in _SIDES for j in ("wrist", "ankle")),
+    )
 )
 _POINTED_REACH: Final = np.deg2rad(80)  # about rest
 # Noise of a recorded joint over the spread of these angles, torso lengths a radian.
@@ -92,7 +97,7 @@ def _middle(xy: Array, part: str) -> Array:
 
 
 def _upright(track: Track) -> tuple[Array, float]:
-    """(T, 33, 2) torso lengths with the head up, the torso's usual middle at 0; and its direction, degrees."""
+    """(T, 33, 2) torso lengths with the head up, the torso's usual middle at 0; its direction, degrees."""
     seen = track.seen[:, TORSO_JOINTS].all(axis=1)
     shoulders, hips = _middle(track.xy, "shoulder"), _middle(track.xy, "hip")
     down = (hips - shoulders)[seen]
@@ -142,7 +147,9 @@ def _fit_limb(angles: Array, xy: Array, side: str, limb: str, girdle: Array, hal
     start = _on_ray(root, half * mirror[0] * girdle[:, 2, 0])
     joint = _reach(start, bend, _length(bend - root, upper_typical), toward=True)
     upper = _local(joint - start, girdle, mirror)
-    names = [f"{side}_{limb}_{angle}" for angle in ("abduction", "elevation", "twist")] + [f"{side}_{bend_name}"]
+    names = [f"{side}_{limb}_{angle}" for angle in ("abduction", "elevation", "twist")] + [
+        f"{side}_{bend_name}"
+    ]
     columns = [ANGLES.index(name) for name in names]
     if np.isnan(end).any():
         angles[:, columns[:2]] = _about_rest(limb_angles(upper, upper)[:, :2], columns[:2])
@@ -190,7 +197,9 @@ def _fit_pointed(angles: Array, side_roll: Array, xy: Array) -> None:
 
     def pointers(points: dict[str, Array]) -> Array:
         flat = {name: p[:, :2] / (1 - p[:, 2:] / DISTANCE) for name, p in points.items() if name in JOINTS}
-        return np.concatenate([flat[a] - np.mean([flat[b] for b in base], axis=0) for a, base in _POINTERS], 1)
+        return np.concatenate(
+            [flat[a] - np.mean([flat[b] for b in base], axis=0) for a, base in _POINTERS], 1
+        )
 
     wanted = pointers({name: np.column_stack([_of(xy, name), np.zeros(len(xy))]) for name in JOINTS})
     rest = REST[list(_POINTED)]
@@ -208,15 +217,16 @@ def _fit_pointed(angles: Array, side_roll: Array, xy: Array) -> None:
         normal = np.einsum("tri,trj->tij", slopes, slopes) + _PRIOR**2 * np.eye(len(_POINTED))
         pull = np.einsum("tri,tr->ti", slopes, off) + _PRIOR**2 * (rest - now)
         step = np.linalg.solve(normal, pull[..., None])[..., 0]
-        angles[:, _POINTED] = np.clip(now + np.clip(step, -0.4, 0.4), rest - _POINTED_REACH, rest + _POINTED_REACH)
+        angles[:, _POINTED] = np.clip(
+            now + np.clip(step, -0.4, 0.4), rest - _POINTED_REACH, rest + _POINTED_REACH
+        )
 
 
 def _rest_unseen(angles: Array, seen: NDArray[np.bool_], fps: float) -> dict[str, float]:
     """Leads parts of the body to rest while they are not seen; gives for how many seconds each was not."""
 
     def all_of(*names: str) -> NDArray[np.bool_]:
-        out: NDArray[np.bool_] = seen[:, [JOINTS.index(name) for name in names]].all(axis=1)
-        return out
+        return np.logical_and.reduce([seen[:, JOINTS.index(name)] for name in names])
 
     seconds = {"trunk": float((~seen[:, TORSO_JOINTS].all(axis=1)).sum()) / fps}
 

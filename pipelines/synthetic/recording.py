@@ -72,6 +72,11 @@ class Recording:
             yield picture, cv2.threshold(mask, 127, 255, cv2.THRESH_BINARY)[1]
 
 
+def subject_name(index: int) -> str:
+    """A generated subject's id."""
+    return f"infant_{index + 1:03d}"
+
+
 def sample_recording(index: int, settings: SyntheticSettings, *, seconds: float, seed: int) -> Recording:
     """Recording of one subject: subject `index` is the same whatever the number of subjects.
 
@@ -92,7 +97,7 @@ def sample_recording(index: int, settings: SyntheticSettings, *, seconds: float,
     scene = sample_scene(np.random.default_rng(scene_seed), settings, label, camera)
     joints = _project_joints(skeleton, body, camera, settings)
     return Recording(
-        f"infant_{index + 1:03d}",
+        subject_name(index),
         label,
         age_weeks,
         angles,
@@ -106,7 +111,9 @@ def sample_recording(index: int, settings: SyntheticSettings, *, seconds: float,
     )
 
 
-def follow_recording(index: int, settings: SyntheticSettings, fit: Fit, *, label: str, seed: int) -> Recording:
+def follow_recording(
+    index: int, settings: SyntheticSettings, fit: Fit, *, label: str, seed: int
+) -> Recording:
     """A recorded movement made by a generated body: that of subject `index`, in its place and light.
 
     The body lies in the frame as the recorded one did, but no larger than its whole movement has room.
@@ -121,7 +128,7 @@ def follow_recording(index: int, settings: SyntheticSettings, fit: Fit, *, label
     camera = _with_room(replace(drawn, roll_degrees=fit.roll_degrees), skeleton, settings)
     scene = sample_scene(np.random.default_rng(scene_seed), settings, label, camera)
     return Recording(
-        f"infant_{index + 1:03d}",
+        subject_name(index),
         label,
         None,
         fit.angles,
