@@ -115,7 +115,7 @@ def _fit_trunk(angles: Array, xy: Array, fps: float) -> tuple[Array, tuple[float
     sway = np.arctan2(-down[:, 0], down[:, 1])
     left = np.stack([np.cos(sway), np.sin(sway)], axis=-1)
     # Limbs and face lie before the trunk: of a body on its side they are seen beside it.
-    front = ["nose", *(f"{side}_{part}" for side in _SIDES for part in ("elbow", "wrist", "knee"))]
+    front = ["nose", *(f"{side}_{part}" for side in _SIDES for part in ("elbow", "wrist", "knee", "ankle"))]
     offsets = np.stack([_of(xy, name) for name in front], axis=1)
     offsets -= (_middle(xy, "hip") + _middle(xy, "shoulder"))[:, None] / 2
     beside = _averaged(np.nanmean(np.einsum("tnj,tj->tn", offsets, left), axis=1), 2 * _ROLL_SECONDS, fps)

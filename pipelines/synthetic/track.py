@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -15,7 +15,9 @@ from pipelines.synthetic.motion import Array
 GAP_SECONDS: Final = 1.0
 """A shorter gap is bridged by a straight line; in a longer one the joint counts as unseen."""
 
-OUTLIER_SECONDS: Final = 0.1
+OUTLIER: Final = 4.0
+"""A joint is misread where it lies so many times farther from the median of its moments than most do."""
+
 # Fidgety movements reach 2.4 a second: a parabola over 0.3 s keeps nine tenths of that and halves the noise.
 SMOOTHING_SECONDS: Final = 0.3
 
@@ -108,15 +110,21 @@ def _odd_window(seconds: float, fps: float, frames: int) -> int:
     return 2 * max(half, 0) + 1
 
 
-def _windows(values: Array, window: int) -> Array:
-    """(T, 2) -> (T, 2, window) about each frame; beyond the ends the track is turned about its end point."""
+def _windows(values: Array, window: int, turned: Literal["even", "odd"]) -> Array:
+    """(T, 2) -> (T, 2, window) about each frame; beyond an end it comes back, or goes on turned."""
     half = window // 2
-    padded = np.pad(values, ((half, half), (0, 0)), mode="reflect", reflect_type="odd")
+    padded = np.pad(values, ((half, half), (0, 0)), mode="reflect", reflect_type=turned)
     return sliding_window_view(padded, window, axis=0)
 
 
 def _without_outliers(values: Array, fps: float) -> Array:
-    return np.median(_windows(values, _odd_window(OUTLIER_SECONDS, fps, len(values))), axis=-1)
+    """Places far from the median of those about them are replaced by it (Hampel's filter)."""
+    # Coming back: an end that is misread must not be the middle of what follows it.
+    windows = _windows(values, _odd_window(SMOOTHING_SECONDS, fps, len(values)), "even")
+    median = np.median(windows, axis=-1)
+    usual = np.median(np.linalg.norm(windows - median[..., None], axis=1), axis=-1)
+    far = np.linalg.norm(values - median, axis=1) > OUTLIER * usual
+    return np.where(far[:, None], median, values)
 
 
 def _smoothed(values: Array, fps: float) -> Array:
@@ -125,4 +133,4 @@ def _smoothed(values: Array, fps: float) -> Array:
     offsets = np.arange(window) - window // 2
     powers = np.vander(offsets.astype(np.float64), min(3, window), increasing=True)
     weights = np.linalg.pinv(powers)[0]
-    return _windows(values, window) @ weights
+    return _windows(values, window, "odd") @ weights
