@@ -80,11 +80,11 @@ def fit_track(track: Track, fps: float) -> Fit:
     for side in _SIDES:
         _fit_limb(angles, xy, side, "arm", chest, halves[0])
         _fit_limb(angles, xy, side, "leg", pelvis, halves[1])
-    _fit_pointed(angles, side_roll, xy)
-    at_rest = _rest_unseen(angles, track.seen, fps)
     model = pose_skeleton(angles, TYPICAL, side_roll).points
     torso = np.stack([model[JOINTS[joint]] for joint in TORSO_JOINTS], axis=1)
     place = (xy[:, TORSO_JOINTS] - torso[..., :2]).mean(axis=1)
+    _fit_pointed(angles, side_roll, place, xy)
+    at_rest = _rest_unseen(angles, track.seen, fps)
     return Fit(angles, side_roll, place, roll_degrees, at_rest)
 
 
@@ -124,8 +124,8 @@ def _fit_trunk(angles: Array, xy: Array, fps: float) -> tuple[Array, tuple[float
     for part, typical in (("shoulder", TYPICAL.shoulder_half), ("hip", TYPICAL.hip_half)):
         across = _of(xy, f"left_{part}") - _of(xy, f"right_{part}")
         wide = np.sum(across * left, axis=1)
-        # Most of the time an infant lies on its back, and its width is seen in full.
-        full = max(float(np.median(wide)), 1.6 * typical)
+        # Seen in full where the body lies flat; noise must not turn a flat one to and fro.
+        full = max(0.95 * float(np.percentile(np.abs(wide), 80)), 1.6 * typical)
         high = across[:, 1] * left[:, 0] - across[:, 0] * left[:, 1]
         tilts.append(np.arcsin(np.clip(high / full, -1, 1)).clip(-_STEEPEST_BEND, _STEEPEST_BEND))
         level = np.clip(wide / full / np.cos(tilts[-1]), -1, 1)
@@ -192,25 +192,30 @@ def _about_rest(values: Array, columns: list[int]) -> Array:
     return REST[columns] + np.remainder(values - REST[columns] + np.pi, 2 * np.pi) - np.pi
 
 
-def _fit_pointed(angles: Array, side_roll: Array, xy: Array) -> None:
+def _fit_pointed(angles: Array, side_roll: Array, place: Array, xy: Array) -> None:
     """Fills in the angles of neck, wrists and ankles by damped least squares, all frames at once."""
 
-    def pointers(points: dict[str, Array]) -> Array:
-        flat = {name: p[:, :2] / (1 - p[:, 2:] / DISTANCE) for name, p in points.items() if name in JOINTS}
+    def pointers(seen: dict[str, Array]) -> Array:
         return np.concatenate(
-            [flat[a] - np.mean([flat[b] for b in base], axis=0) for a, base in _POINTERS], 1
+            [seen[a] - np.mean([seen[b] for b in base], axis=0) for a, base in _POINTERS], 1
         )
 
-    wanted = pointers({name: np.column_stack([_of(xy, name), np.zeros(len(xy))]) for name in JOINTS})
+    def model() -> Array:
+        points = pose_skeleton(angles, TYPICAL, side_roll).points
+        return pointers(
+            {name: (points[name][:, :2] + place) / (1 - points[name][:, 2:] / DISTANCE) for name in JOINTS}
+        )
+
+    wanted = pointers({name: _of(xy, name) for name in JOINTS})
     rest = REST[list(_POINTED)]
     for _ in range(_STEPS):
-        at = pointers(pose_skeleton(angles, TYPICAL, side_roll).points)
+        at = model()
         missing = np.isnan(wanted)
         slopes = np.empty((*wanted.shape, len(_POINTED)))
         for k, column in enumerate(_POINTED):
-            moved = angles.copy()
-            moved[:, column] += 1e-4
-            slopes[..., k] = (pointers(pose_skeleton(moved, TYPICAL, side_roll).points) - at) / 1e-4
+            angles[:, column] += 1e-4
+            slopes[..., k] = (model() - at) / 1e-4
+            angles[:, column] -= 1e-4
         slopes[missing] = 0
         off = np.where(missing, 0, wanted - at)
         now = angles[:, _POINTED]
