@@ -92,7 +92,7 @@ def agreement(new: np.ndarray, old: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("other", "limit"), [(0, SAME_BODY), (100, OTHER_BODY)])
 def test_the_movement_stays(other: int, limit: float) -> None:
     errors = []
-    for index in range(6):
+    for index in range(3):
         pose = pose_of(recorded(index))
         shown = followed(pose, index + other).joints
         errors.append(error(shown, pose).mean())
@@ -143,8 +143,8 @@ def test_a_body_that_rolls_is_followed_to_its_side(degrees: float) -> None:
     pose = np.concatenate([xy, np.ones((*xy.shape[:2], 1))], axis=-1).astype(np.float32)
     fit = fit_track(steady_track(pose, FPS, FPS, 0.1), FPS)
     middle = np.rad2deg(fit.side_roll[115:125].mean())
-    # The full width is known to a fifth: 150 degrees, seen 0.87 as wide, may be taken for 180.
-    assert abs(middle - degrees) < 31
+    # The full width is known to a fifth: 150 degrees, 0.87 as wide, may be taken for 180.
+    assert abs(middle - degrees) < 30
     assert abs(np.rad2deg(fit.side_roll[[0, -1]])).max() < 30
     assert error(followed(pose, 0).joints, pose).mean() < OTHER_BODY
 
@@ -279,7 +279,7 @@ def test_a_set_is_shown_without_names(tmp_path: Path) -> None:
     for place in ("FMs/anna/first.csv", "FMs/anna/second.csv", "not FMs/berta/one.csv"):
         write_deeplabcut(source / place, pose)
     settings = SMALL.model_copy(update={"ground_truth": True})
-    shown = reanimate(source, tmp_path / "out", settings, workers=2)
+    shown = reanimate(source, tmp_path / "out", settings)
     videos = ["FMs/infant_001/video.mp4", "FMs/infant_001/video_2.mp4", "not-FMs/infant_002/video.mp4"]
     assert [one.video for one in shown] == videos
     files = {
