@@ -50,7 +50,7 @@ def sequence_clips(
         sequence = read(path, config.keypoints.fps)
         fps = config.keypoints.fps
         features = joint_features(sequence.with_gaps(config.keypoints.min_score), fps=fps)
-        pose = _as_pose(sequence)
+        pose = as_pose(sequence)
         seen = sequence.keypoints[..., 2] >= max(config.keypoints.min_score, np.finfo(np.float32).tiny)
         found = seen.mean(axis=1) >= MIN_SCORE_OF_A_BODY
     if fps < spec.fps:
@@ -97,7 +97,7 @@ def _grid(count: int, fps: float, clip_fps: float, start: float, end: float | No
     return places[places < count]
 
 
-def _as_pose(sequence: KeypointSequence) -> np.ndarray:
+def as_pose(sequence: KeypointSequence) -> np.ndarray:
     """(T, 18, 3) joints of OpenPose -> (T, 33, 3) of ours; joints that it has not have score 0."""
     pose = np.zeros((len(sequence.keypoints), len(JOINTS), 3), np.float32)
     for index, name in enumerate(FEATURE_JOINTS):

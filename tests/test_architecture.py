@@ -48,6 +48,7 @@ FLOOR_2 = {
     "sequences",
     "verify",
     "interchange",
+    "reanimate",
 }
 FLOOR_3 = {"config", "metrics", "aggregation", "layers", "outputs"}
 FLOOR_4 = {"models", "weights"}
@@ -59,6 +60,7 @@ NO_TENSORFLOW = {
     "tfgma/pictures.py",
     "pipelines/tools.py",
     "pipelines/sequences.py",
+    "pipelines/reanimate.py",
     "pipelines/inputs.py",
 }
 # manifest asks video which endings count as videos; inputs reads clips and their flow codes; pose follows

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.schema import JOINTS
 from tests.conftest import numbered_frames, write_video
 from tests.golden_networks import REFERENCE, published_checkpoint
 
@@ -161,6 +162,20 @@ def test_synthesize_writes_the_source_layout(tmp_path):
     assert len(list((tmp_path / "v").glob("*/*/video.mp4"))) == 3
 
 
+def test_synthesize_shows_recorded_joints_as_a_generated_infant(tmp_path):
+    tfgma("synthesize", tmp_path / "v", "--subjects", 3, "--seconds", 0.5, "--ground-truth")
+    joints = np.load(next(tmp_path.glob("v/FMs/*/truth.npz")))["joints"]
+    joints[:, JOINTS.index("left_wrist"), 2] = 0
+    np.save(tmp_path / "one.npy", joints)
+    arguments = ["synthesize", tmp_path / "shown", "--motion", tmp_path / "one.npy", "--motion-fps", 15]
+    (video,) = json.loads(tfgma(*arguments, "--json"))["videos"]
+    assert (video["video"], video["seconds"]) == ("one.mp4", 1)
+    assert video["seconds_at_rest"]["left forearm"] == 1
+    assert (tmp_path / "shown" / "one.mp4").is_file()
+    arguments[1] = tmp_path / "again"
+    assert "left forearm not seen for 1.0 s" in tfgma(*arguments)
+
+
 def one_sentence(stderr):
     lines = [line for line in stderr.splitlines() if line]
     return len(lines) == 1 and lines[0].startswith("tfgma: ") and "Received: " in lines[0]
@@ -190,6 +205,14 @@ def bad_input(tmp_path, case):
         return ["train", "--data", out, "--out", tmp_path / "run", "--fold", "first"], tmp_path / "run"
     if case == "no subjects":
         return ["synthesize", out, "--subjects", "0"], out
+    if case == "no such motion":
+        return ["synthesize", out, "--motion", tmp_path / "none.csv"], out
+    if case == "motion and subjects":
+        return ["synthesize", out, "--motion", videos, "--subjects", "3"], out
+    if case == "motion of videos":
+        return ["synthesize", out, "--motion", videos], out
+    if case == "rate without motion":
+        return ["synthesize", out, "--subjects", "3", "--motion-fps", "25"], out
     raise AssertionError(case)
 
 
@@ -204,6 +227,10 @@ def bad_input(tmp_path, case):
         "other version",
         "no fold",
         "no subjects",
+        "no such motion",
+        "motion and subjects",
+        "motion of videos",
+        "rate without motion",
     ],
 )
 def test_bad_input_is_one_sentence_exit_1_and_nothing_half_written(tmp_path, case):
@@ -216,6 +243,7 @@ def test_bad_input_is_one_sentence_exit_1_and_nothing_half_written(tmp_path, cas
 
 def test_wrong_usage_is_exit_2():
     assert "No such option" in tfgma("train", "--dta", "x", code=2)
+    assert "Missing option '--subjects'" in tfgma("synthesize", "x", code=2)
 
 
 def test_an_interrupted_build_leaves_no_half_shard(infants, tmp_path):

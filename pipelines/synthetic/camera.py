@@ -42,6 +42,11 @@ class Camera:
         return moved, scale
 
 
+def still(num_frames: int) -> Array:
+    """(T, 2, 3) float64 shake of a hand that does not."""
+    return np.tile(np.eye(2, 3), (num_frames, 1, 1))
+
+
 def sample_camera(rng: np.random.Generator, settings: SyntheticSettings, num_frames: int) -> Camera:
     """How one recording is filmed."""
     short = min(settings.width, settings.height)

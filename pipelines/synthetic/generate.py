@@ -1,4 +1,4 @@
-"""Whole data sets of generated recordings on disk."""
+"""Sets of generated recordings on disk."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import csv
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +18,7 @@ import cv2
 import numpy as np
 
 from pipelines.schema import RefusedError
-from pipelines.synthetic.recording import Recording, sample_recording
+from pipelines.synthetic.recording import Recording, sample_recording, subject_name
 from pipelines.synthetic.settings import SyntheticSettings
 from pipelines.synthetic.texture import Image
 from pipelines.synthetic.video import write_video
@@ -24,9 +26,25 @@ from pipelines.synthetic.video import write_video
 COLUMNS: Final = ("video", "subject", "label", "group", "age_weeks")
 """Columns of manifest.csv; videos are relative to its folder."""
 
+MANIFEST: Final = "manifest.csv"
+
 _UNFINISHED: Final = ".unfinished"
 
 Row = dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recording to be made and where it goes.
+
+    `make` takes `seed=` and can be sent to another process. `video` and `truth` are relative to the set's
+    folder, `row` is what the manifest says of it.
+    """
+
+    make: Callable[..., Recording]
+    video: str
+    truth: str
+    row: Row
 
 
 def generate(
@@ -62,21 +80,53 @@ def generate(
         RefusedError: a number out of range, or a folder that is not empty or cannot be written.
     """
     settings = settings or SyntheticSettings()
-    _check_numbers(settings, subjects, seconds, seed, workers)
+    _check_numbers(settings, subjects, seconds)
+    plans = []
+    for index in range(subjects):
+        subject, label = subject_name(index), settings.classes[index % len(settings.classes)]
+        folder = f"{label}/{subject}"
+        row: Row = {"video": f"{folder}/video.mp4", "subject": subject, "label": label, "group": subject}
+        make = partial(sample_recording, index, settings, seconds=seconds)
+        plans.append(Plan(make, f"{folder}/video.mp4", f"{folder}/truth.npz", row))
+    write_set(out, plans, COLUMNS, seed=seed, workers=workers, progress=progress)
+    return out / MANIFEST
+
+
+def write_set(
+    out: Path,
+    plans: Sequence[Plan],
+    columns: Sequence[str],
+    *,
+    seed: int,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Makes all recordings of a set, with a manifest of these columns, or with none for no columns.
+
+    The set appears when it is complete; a failure leaves nothing behind. Arguments and errors as for
+    `generate`.
+    """
+    if seed < 0:
+        raise RefusedError(f"seed must be 0 or above. Received: {seed}. Choose another seed")
+    if workers < 1:
+        raise RefusedError(f"workers must be at least 1. Received: {workers}. Use 1 for no extra process")
     made = _claim(out)
     stage = out / _UNFINISHED
     placed: list[Path] = []
     try:
         rows: dict[int, Row] = {}
         # Closed before the clean-up below: no worker may still write into the folder.
-        with closing(_render_all(stage, settings, subjects, seconds, seed, workers)) as finished:
+        with closing(_render_all(stage, plans, seed, workers)) as finished:
             for index, row in finished:
                 rows[index] = row
                 if progress is not None:
-                    progress(len(rows), subjects)
-        _write_manifest(stage / "manifest.csv", [rows[index] for index in range(subjects)])
-        # The manifest comes last: where it lies, the set is complete.
-        for name in (*settings.classes, "manifest.csv"):
+                    progress(len(rows), len(plans))
+        names = sorted(path.name for path in stage.iterdir())
+        if columns:
+            _write_manifest(stage / MANIFEST, columns, [rows[index] for index in range(len(plans))])
+            # The manifest comes last: where it lies, the set is complete.
+            names.append(MANIFEST)
+        for name in names:
             os.replace(stage / name, out / name)
             placed.append(out / name)
         stage.rmdir()
@@ -91,12 +141,9 @@ def generate(
                 "Choose another folder or free some space"
             ) from error
         raise
-    return out / "manifest.csv"
 
 
-def _check_numbers(
-    settings: SyntheticSettings, subjects: int, seconds: float, seed: int, workers: int
-) -> None:
+def _check_numbers(settings: SyntheticSettings, subjects: int, seconds: float) -> None:
     least = len(settings.classes)
     if subjects < least:
         raise RefusedError(
@@ -108,10 +155,6 @@ def _check_numbers(
             f"seconds must hold at least one frame at {settings.fps} frames a second. "
             f"Received: {seconds}. Ask for longer videos"
         )
-    if seed < 0:
-        raise RefusedError(f"seed must be 0 or above. Received: {seed}. Choose another seed")
-    if workers < 1:
-        raise RefusedError(f"workers must be at least 1. Received: {workers}. Use 1 for no extra process")
 
 
 def _claim(out: Path) -> bool:
@@ -137,20 +180,17 @@ def _claim(out: Path) -> bool:
 
 
 def _render_all(
-    stage: Path, settings: SyntheticSettings, subjects: int, seconds: float, seed: int, workers: int
+    stage: Path, plans: Sequence[Plan], seed: int, workers: int
 ) -> Generator[tuple[int, Row], None, None]:
     """Index and manifest row of each recording, as they are finished."""
-    if workers == 1:
-        for index in range(subjects):
-            yield index, _render_one(stage, settings, index, seconds, seed)
+    if min(workers, len(plans)) == 1:
+        for index, plan in enumerate(plans):
+            yield index, _render_one(stage, plan, seed)
         return
     # Spawned, not forked: the parent may have threads of other libraries.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, subjects), mp_context=context) as pool:
-        futures = {
-            pool.submit(_render_one, stage, settings, index, seconds, seed): index
-            for index in range(subjects)
-        }
+    with ProcessPoolExecutor(min(workers, len(plans)), mp_context=context) as pool:
+        futures = {pool.submit(_render_one, stage, plan, seed): index for index, plan in enumerate(plans)}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -159,24 +199,20 @@ def _render_all(
             raise
 
 
-def _render_one(stage: Path, settings: SyntheticSettings, index: int, seconds: float, seed: int) -> Row:
-    recording = sample_recording(index, settings, seconds=seconds, seed=seed)
-    folder = stage / recording.label / recording.subject
-    folder.mkdir(parents=True)
-    write_recording(folder, recording)
-    return {
-        "video": f"{recording.label}/{recording.subject}/video.mp4",
-        "subject": recording.subject,
-        "label": recording.label,
-        "group": recording.subject,
-        "age_weeks": recording.age_weeks,
-    }
+def _render_one(stage: Path, plan: Plan, seed: int) -> Row:
+    recording = plan.make(seed=seed)
+    video = stage / plan.video
+    video.parent.mkdir(parents=True, exist_ok=True)
+    write_recording(video, stage / plan.truth, recording)
+    if recording.age_weeks is None:
+        return plan.row
+    return {**plan.row, "age_weeks": recording.age_weeks}
 
 
-def write_recording(folder: Path, recording: Recording) -> None:
-    """Writes video.mp4 and, when the settings ask for it, truth.npz into an existing folder.
+def write_recording(video: Path, truth: Path, recording: Recording) -> None:
+    """Writes the video and, when the settings ask for it, the truth into existing folders.
 
-    truth.npz holds
+    The truth, an .npz file, holds
         masks: (M, H, ceil(W / 8)) uint8, body masks packed along x by np.packbits; `np.unpackbits(masks,
             axis=2, count=W)` gives (M, H, W) of 0 and 1.
         mask_frames: (M,) int64, the frames they belong to.
@@ -196,14 +232,14 @@ def write_recording(folder: Path, recording: Recording) -> None:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one core a worker
     try:
-        part = folder / "video.part.mp4"
+        part = video.with_suffix(".part.mp4")
         write_video(part, pictures(), settings, np.random.default_rng(recording.noise_seed))
-        os.replace(part, folder / "video.mp4")
+        os.replace(part, video)
     finally:
         cv2.setNumThreads(threads)
     if settings.ground_truth:
         np.savez_compressed(
-            folder / "truth.npz",
+            truth,
             masks=np.stack(masks),
             mask_frames=np.arange(0, len(recording.joints), settings.mask_every),
             joints=recording.joints,
@@ -214,8 +250,8 @@ def write_recording(folder: Path, recording: Recording) -> None:
         )
 
 
-def _write_manifest(path: Path, rows: list[Row]) -> None:
+def _write_manifest(path: Path, columns: Sequence[str], rows: list[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -48,6 +48,24 @@ class Proportions:
     girth: float  # factor on all radii
 
 
+TYPICAL: Final = Proportions(
+    shoulder_half=0.345,
+    hip_half=0.185,
+    upper_arm=0.46,
+    forearm=0.42,
+    hand=0.3,
+    thigh=0.52,
+    shank=0.5,
+    foot=0.33,
+    head=(0.365, 0.44, 0.4),
+    girth=1.0,
+)
+"""Proportions of an infant of some three months, the middle of those that are drawn."""
+
+SHOULDER_DROP: Final = 0.03
+"""The shoulders lie this much below the neck's root, torso lengths."""
+
+
 @dataclass(frozen=True)
 class Skeleton:
     """A body's movement in space.
@@ -64,23 +82,24 @@ class Skeleton:
 
 
 def sample_proportions(rng: np.random.Generator) -> Proportions:
-    """Proportions of an infant of some three months."""
+    """Proportions of one infant, about TYPICAL."""
 
     def about(value: float, spread: float = 0.06) -> float:
         return value * float(np.exp(spread * np.clip(rng.normal(), -2, 2)))
 
     head = about(1.0, 0.05)
+    width, height, depth = TYPICAL.head
     return Proportions(
-        shoulder_half=about(0.345),
-        hip_half=about(0.185),
-        upper_arm=about(0.46),
-        forearm=about(0.42),
-        hand=about(0.3),
-        thigh=about(0.52),
-        shank=about(0.5),
-        foot=about(0.33),
-        head=(0.365 * head, 0.44 * head, 0.4 * head),
-        girth=about(1.0, 0.08),
+        shoulder_half=about(TYPICAL.shoulder_half),
+        hip_half=about(TYPICAL.hip_half),
+        upper_arm=about(TYPICAL.upper_arm),
+        forearm=about(TYPICAL.forearm),
+        hand=about(TYPICAL.hand),
+        thigh=about(TYPICAL.thigh),
+        shank=about(TYPICAL.shank),
+        foot=about(TYPICAL.foot),
+        head=(width * head, height * head, depth * head),
+        girth=about(TYPICAL.girth, 0.08),
     )
 
 
@@ -123,16 +142,39 @@ def _limb(abduction: Array, elevation: Array, twist: Array, flexion: Array) -> t
     return upper, np.cos(flexion)[:, None] * upper + np.sin(flexion)[:, None] * bend
 
 
-def pose_skeleton(angles: Array, size: Proportions) -> Skeleton:
+def limb_angles(upper: Array, lower: Array) -> Array:
+    """(T, 4) abduction, elevation, twist, flexion, radians: what `_limb` turns into these directions."""
+    elevation = np.arcsin(np.clip(upper[:, 2], -1, 1))
+    abduction = np.arctan2(upper[:, 0], upper[:, 1])
+    zero = np.zeros_like(abduction)
+    _, outward = _limb(abduction, elevation, zero, zero + np.pi / 2)
+    _, lifted = _limb(abduction, elevation, zero + np.pi / 2, zero + np.pi / 2)
+    across, toward = np.sum(lower * outward, -1), np.sum(lower * lifted, -1)
+    flexion = np.arctan2(np.hypot(across, toward), np.sum(lower * upper, -1))
+    return np.stack([abduction, elevation, np.arctan2(toward, across), flexion], -1)
+
+
+def pose_trunk(angles: Array, side_roll: Array | float = 0.0) -> tuple[Array, Array]:
+    """Rotations (T, 3, 3) of chest and pelvis to body coordinates; arguments as for `pose_skeleton`."""
+    a = {name: angles[:, ANGLES.index(name)] for name in ("trunk_sway", "trunk_bend", "trunk_twist")}
+    chest = _rotation(2, a["trunk_sway"] + a["trunk_bend"] / 2)
+    pelvis = _rotation(2, a["trunk_sway"] - a["trunk_bend"] / 2)
+    return (
+        chest @ _rotation(1, side_roll + a["trunk_twist"] / 2),
+        pelvis @ _rotation(1, side_roll - a["trunk_twist"] / 2),
+    )
+
+
+def pose_skeleton(angles: Array, size: Proportions, side_roll: Array | float = 0.0) -> Skeleton:
     """Points of a body in each frame.
 
     Args:
         angles: (T, angles) float64, radians, in the order of ANGLES.
         size: the body's lengths.
+        side_roll: (T,) radians, how far the body rolls onto its left side from its back.
     """
     a = {name: angles[:, i] for i, name in enumerate(ANGLES)}
-    chest = _rotation(2, a["trunk_sway"] + a["trunk_bend"] / 2) @ _rotation(1, a["trunk_twist"] / 2)
-    pelvis = _rotation(2, a["trunk_sway"] - a["trunk_bend"] / 2) @ _rotation(1, -a["trunk_twist"] / 2)
+    chest, pelvis = pose_trunk(angles, side_roll)
     waist = np.zeros((len(angles), 3))
     neck = waist + _turned(chest, (0.0, -0.5, 0.0))
     tail = waist + _turned(pelvis, (0.0, 0.5, 0.0))
@@ -173,7 +215,7 @@ def _arm(
         a[f"{side}_arm_abduction"], a[f"{side}_arm_elevation"], a[f"{side}_arm_twist"], a[f"{side}_elbow"]
     )
     upper, lower = _turned(chest, upper * mirror), _turned(chest, lower * mirror)
-    shoulder = neck + _turned(chest, (mirror[0] * size.shoulder_half, 0.03, 0.0))
+    shoulder = neck + _turned(chest, (mirror[0] * size.shoulder_half, SHOULDER_DROP, 0.0))
     elbow = _grounded(shoulder + size.upper_arm * upper)
     wrist = _grounded(elbow + size.forearm * lower)
     lower = _unit(wrist - elbow)

@@ -48,6 +48,9 @@ _TABLE: Final = np.array([*_AXIS.values(), *_LIMBS.values(), *_LIMBS.values()], 
 _MEAN, _DEVIATION, _LOW, _HIGH = np.deg2rad(_TABLE[:, :4].T)
 _GAIN = _TABLE[:, 4]
 
+REST: Final = _MEAN
+"""Mean posture at rest. (angles,) float64, radians."""
+
 GROUPS: Final[dict[str, tuple[int, ...]]] = {
     group: tuple(i for i, name in enumerate(ANGLES) if name.startswith(prefixes))
     for group, prefixes in {

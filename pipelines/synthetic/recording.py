@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pipelines.schema import JOINTS
 from pipelines.synthetic.body import Body, sample_body
-from pipelines.synthetic.camera import Camera, sample_camera
+from pipelines.synthetic.camera import Camera, sample_camera, still
+from pipelines.synthetic.fitting import Fit
 from pipelines.synthetic.kinematics import Skeleton, pose_skeleton
 from pipelines.synthetic.motion import sample_angles, sample_temper
 from pipelines.synthetic.render import BodyRenderer
@@ -30,7 +31,7 @@ class Recording:
     Attributes:
         subject: id, such as infant_001.
         label: class.
-        age_weeks: age after term.
+        age_weeks: age after term; None where the movement is a recorded one.
         family: background family.
         angles: (T, angles) float64, radians, in the order of motion.ANGLES.
         joints: (T, 33, 3) float32 in the order of schema.JOINTS: x, y in pixels of the frame (the centre of
@@ -40,7 +41,7 @@ class Recording:
 
     subject: str
     label: str
-    age_weeks: int
+    age_weeks: int | None
     angles: NDArray[np.float64] = field(repr=False)
     skeleton: Skeleton = field(repr=False)
     joints: NDArray[np.float32] = field(repr=False)
@@ -71,6 +72,11 @@ class Recording:
             yield picture, cv2.threshold(mask, 127, 255, cv2.THRESH_BINARY)[1]
 
 
+def subject_name(index: int) -> str:
+    """A generated subject's id."""
+    return f"infant_{index + 1:03d}"
+
+
 def sample_recording(index: int, settings: SyntheticSettings, *, seconds: float, seed: int) -> Recording:
     """Recording of one subject: subject `index` is the same whatever the number of subjects.
 
@@ -91,7 +97,7 @@ def sample_recording(index: int, settings: SyntheticSettings, *, seconds: float,
     scene = sample_scene(np.random.default_rng(scene_seed), settings, label, camera)
     joints = _project_joints(skeleton, body, camera, settings)
     return Recording(
-        f"infant_{index + 1:03d}",
+        subject_name(index),
         label,
         age_weeks,
         angles,
@@ -103,6 +109,53 @@ def sample_recording(index: int, settings: SyntheticSettings, *, seconds: float,
         settings,
         noise_seed,
     )
+
+
+def follow_recording(
+    index: int, settings: SyntheticSettings, fit: Fit, *, label: str, seed: int
+) -> Recording:
+    """A recorded movement made by a generated body: that of subject `index`, in its place and light.
+
+    The body lies in the frame as the recorded one did, but no larger than its whole movement has room.
+    """
+    root = np.random.SeedSequence(seed, spawn_key=(index,))
+    body_seed, _, camera_seed, scene_seed, noise_seed = root.spawn(5)
+    body = sample_body(np.random.default_rng(body_seed))
+    skeleton = pose_skeleton(fit.angles, body.size, fit.side_roll)
+    shift = np.pad(fit.place, ((0, 0), (0, 1)))
+    skeleton = replace(skeleton, points={name: p + shift for name, p in skeleton.points.items()})
+    drawn = sample_camera(np.random.default_rng(camera_seed), settings, len(fit.angles))
+    camera = _with_room(replace(drawn, roll_degrees=fit.roll_degrees), skeleton, settings)
+    scene = sample_scene(np.random.default_rng(scene_seed), settings, label, camera)
+    return Recording(
+        subject_name(index),
+        label,
+        None,
+        fit.angles,
+        skeleton,
+        _project_joints(skeleton, body, camera, settings),
+        body,
+        camera,
+        scene,
+        settings,
+        noise_seed,
+    )
+
+
+_ROOM = 0.94  # share of the frame's sides that the joints may take
+
+
+def _with_room(camera: Camera, skeleton: Skeleton, settings: SyntheticSettings) -> Camera:
+    """A camera that sees all joints, but for moments: farther off and moved where the drawn one does not."""
+    points = np.stack([skeleton.points[name] for name in JOINTS], axis=1)
+    xy, _ = replace(camera, torso_px=1.0, centre_px=np.zeros(2), shake=still(len(points))).project(points)
+    low, high = np.percentile(xy, [1, 99], axis=0)
+    low, high = low.min(axis=0), high.max(axis=0)
+    frame = np.array([settings.width, settings.height])
+    torso_px = min(camera.torso_px, float((_ROOM * frame / (high - low)).min()))
+    margin = (1 - _ROOM) / 2 * frame
+    centre = np.clip(camera.centre_px, margin - low * torso_px, frame - margin - high * torso_px)
+    return replace(camera, torso_px=torso_px, centre_px=centre)
 
 
 def _project_joints(

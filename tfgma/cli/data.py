@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,16 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one machine-r
 
 @click.command()
 @click.argument("out", type=PATH)
-@click.option("--subjects", type=int, required=True, help="Infants, dealt to the classes in turn.")
-@click.option("--seconds", type=float, default=20.0, show_default=True, help="Length of each video.")
+@click.option("--subjects", type=int, help="Infants, dealt to the classes in turn.")
+@click.option("--seconds", type=float, show_default="20", help="Length of each video.")
+@click.option(
+    "--motion",
+    type=PATH,
+    metavar="POSES",
+    help="Recorded joints to re-animate: DeepLabCut .csv or .h5, a folder of OpenPose JSON, a .npy of poses "
+    "(T, 33, 3) or of STAM, or a folder CLASS/SUBJECT/ or manifest of such.",
+)
+@click.option("--motion-fps", type=float, show_default="30", help="Frames a second of POSES.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal files.")
 @click.option(
     "--ground-truth", is_flag=True, help="Also write masks and joints, truth.npz beside each video."
@@ -37,8 +46,10 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one machine-r
 @JSON
 def synthesize(
     out: Path,
-    subjects: int,
-    seconds: float,
+    subjects: int | None,
+    seconds: float | None,
+    motion: Path | None,
+    motion_fps: float | None,
     seed: int,
     ground_truth: bool,
     overrides: tuple[str, ...],
@@ -47,15 +58,60 @@ def synthesize(
 ) -> None:
     """Generate videos of infants with known movement into OUT/CLASS/SUBJECT/video.mp4.
 
+    With --motion a generated infant makes the movement of recorded joints, so that it can be shown without
+    the child: OUT/NAME.mp4 for one recording, the layout above for a folder or manifest with classes.
+
     \b
     Example:
       tfgma synthesize videos --subjects 12 --seconds 20 --seed 7
+      tfgma synthesize shown --motion keypoints.csv --motion-fps 25
     """
     from pipelines.config import parse_overrides, parse_settings
+    from pipelines.schema import RefusedError
     from pipelines.synthetic import SyntheticSettings, generate
 
-    values = parse_overrides({"ground_truth": True} if ground_truth else {}, overrides)
-    settings = parse_settings(values, SyntheticSettings, "--set")
+    values: dict[str, Any] = {"ground_truth": True} if ground_truth else {}
+    if motion is not None:
+        from pipelines.reanimate import DEFAULTS, reanimate
+
+        given = {"--subjects": subjects, "--seconds": seconds}
+        clash = [f"{name} {value}" for name, value in given.items() if value is not None]
+        if clash:
+            raise RefusedError(
+                f"--motion takes number and length from the recordings. Received: {' and '.join(clash)} "
+                "as well. Leave one or the other away"
+            )
+        settings = parse_settings(
+            parse_overrides({**DEFAULTS, **values}, overrides), SyntheticSettings, "--set"
+        )
+        with progress_bar("synthesize") as tell:
+            shown = reanimate(
+                motion,
+                out,
+                settings,
+                fps=30.0 if motion_fps is None else motion_fps,
+                seed=seed,
+                workers=workers,
+                progress=lambda done, total: tell(done, total, ""),
+            )
+        if as_json:
+            print_json({"out": str(out), "videos": [asdict(one) for one in shown]})
+            return
+        for one in shown:
+            click.echo(f"{out / one.video}: {one.seconds:.1f} s")
+            for part, length in one.seconds_at_rest.items():
+                click.echo(
+                    f"  {part} not seen for {length:.1f} s: shown {'still' if part == 'trunk' else 'at rest'}"
+                )
+        return
+    if motion_fps is not None:
+        raise RefusedError(
+            f"--motion-fps belongs to --motion. Received: {motion_fps:g} without it. Name the recorded joints"
+        )
+    if subjects is None:
+        raise click.UsageError("Missing option '--subjects' (or '--motion').")
+    settings = parse_settings(parse_overrides(values, overrides), SyntheticSettings, "--set")
+    seconds = 20.0 if seconds is None else seconds
     with progress_bar("synthesize") as tell:
         manifest = generate(
             out,
