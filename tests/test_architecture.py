@@ -11,6 +11,9 @@ FLOOR_0 = {"schema", "config", "optional"}
 FLOOR_1 = {
     "manifest",
     "video",
+    "video_file",
+    "video_pixels",
+    "video_times",
     "pose",
     "pose_model",
     "alignment",
