@@ -26,6 +26,7 @@ class Canvas:
     """Makes frames into pictures of one size: that of the first frame, scaled to `long_side_px`."""
 
     def __init__(self, stream: Any, long_side_px: int) -> None:
+        """`stream`: the frames' own, which may name the shape of their pixels."""
         self._stream = stream
         self._long_side_px = long_side_px
         self._size: tuple[int, int] | None = None

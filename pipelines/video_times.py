@@ -67,6 +67,7 @@ class Damage:
     """Collects what a video lacks, and keeps `report` up to date with it."""
 
     def __init__(self, report: DecodeReport) -> None:
+        """`report` is filled as damage is told."""
         self.report = report
         self.holes = 0
         self._hole_seconds = 0.0
