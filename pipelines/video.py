@@ -51,8 +51,8 @@ def sample_frames(
     and noted in `report`.
 
     Raises:
-        RefusedError: the file cannot be opened as a video, its pictures cannot be converted to RGB, or no
-            frame of it decodes (too large ones do not).
+        RefusedError: the file cannot be opened as a video, or no frame of it decodes (too large ones do
+            not).
     """
     report = DecodeReport() if report is None else report
     damage = Damage(report)
@@ -66,13 +66,7 @@ def sample_frames(
 
     def sampled(index: int, seconds: float, frame: Any) -> SampledFrame:
         report.sampled += 1
-        try:
-            return SampledFrame(index, seconds, canvas.paint(frame))
-        except (OSError, ValueError) as error:
-            raise RefusedError(
-                f"a video must have pictures that FFmpeg converts to RGB. Received: {path.name} with "
-                f"{frame.width}x{frame.height} {frame.format.name} ({error}). Convert the file to H.264"
-            ) from error
+        return SampledFrame(index, seconds, canvas.paint(frame))
 
     with container:
         canvas = Canvas(stream, long_side_px)

@@ -15,8 +15,9 @@ CONTAINERS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,h264,hevc,m4v,m
 MOST_PIXELS = 8192 * 4320
 """Width times height of the largest picture that is decoded: 8K of the cinema."""
 
-MOST_FAILED_READS = 50
-"""Reads that may fail one after the other before the rest of a file is given up."""
+
+LEAST_SIDE_OF_FIELDS = 16
+"""Pixels of the short side of a picture that is deinterlaced; FFmpeg's filter refuses smaller ones."""
 
 
 def open_video(path: Path) -> tuple[Any, Any]:
@@ -69,8 +70,7 @@ def _picture_stream(container: Any, path: Path) -> Any:
     codec = stream.codec_context
     codec.options = {"max_pixels": str(MOST_PIXELS)}
     codec.thread_type = "AUTO"
-    if codec.thread_count == 0:
-        codec.thread_count = 2
+    codec.thread_count = 2
     return stream
 
 
@@ -101,32 +101,29 @@ def _sound_frames(container: Any, stream: Any, failed: Callable[[], None]) -> It
 
 
 def _frames(container: Any, stream: Any, failed: Callable[[], None]) -> Iterator[Any]:
-    """Frames, also those after a part that cannot be read or decoded."""
+    """Frames, also those after a part that does not decode, up to where the file cannot be read."""
     av = load("av", "runtime")
     times = _indexed_times(container, stream)
-    failed_reads = 0
-    while failed_reads <= MOST_FAILED_READS:
+
+    def decoded(packet: Any) -> list[Any]:
         try:
-            for packet in container.demux(stream):
-                failed_reads = 0
-                if packet.pos in times:
-                    packet.pts = packet.dts = times[packet.pos]
-                try:
-                    frames = packet.decode()
-                except (av.FFmpegError, OSError):
-                    failed()
-                    continue
-                yield from frames
-            return
+            return stream.decode(packet)
         except (av.FFmpegError, OSError):
-            # The file cannot be read here; the next read begins behind this place.
-            if failed_reads == 0:
-                failed()
-            failed_reads += 1
+            failed()
+            return []
+
     try:
-        yield from stream.decode(None)
+        for packet in container.demux(stream):
+            if packet.pos in times:
+                packet.pts = packet.dts = times[packet.pos]
+            # The last one is empty; what the decoder holds then is asked for below.
+            if packet.size:
+                yield from decoded(packet)
+    except IndexError:
+        pass  # PyAV's, behind the last packet of a file within which further streams begin
     except (av.FFmpegError, OSError):
         failed()
+    yield from decoded(None)
 
 
 def _indexed_times(container: Any, stream: Any) -> dict[int, int]:
@@ -144,27 +141,25 @@ def _progressive(frames: Iterator[Any], deinterlaced: Callable[[], None]) -> Ite
     """The frames, those of two fields deinterlaced."""
     graph, made_for = None, None
     for frame in frames:
-        if frame.interlaced_frame:
-            deinterlaced()
         kind = (frame.width, frame.height, frame.format.name)
         if graph is not None and kind != made_for:
             yield from _drained(graph, None)
             graph = None
-        if graph is None and frame.interlaced_frame:
+        if graph is None and frame.interlaced_frame and min(kind[:2]) >= LEAST_SIDE_OF_FIELDS:
             graph, made_for = _deinterlacer(frame), kind
         if graph is None:
             yield frame
         else:
+            if frame.interlaced_frame:
+                deinterlaced()
             yield from _drained(graph, frame)
     if graph is not None:
         yield from _drained(graph, None)
 
 
 def _deinterlacer(frame: Any) -> Any:
-    """A filter from frames like this one to as many progressive ones; None where the size is too small."""
+    """A filter from frames like this one to as many progressive ones."""
     av = load("av", "runtime")
-    if frame.width < 4 or frame.height < 4:
-        return None
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base

@@ -499,7 +499,8 @@ def interlaced(frame, order):
     """PyAV's frame that says which of its fields comes first: "tff" (even lines) or "bff"."""
     graph = av.filter.Graph()
     picture = av.VideoFrame.from_ndarray(frame, "rgb24").reformat(format="yuv420p")
-    source = graph.add_buffer(width=192, height=64, format=picture.format, time_base=Fraction(1, 30))
+    size = {"width": picture.width, "height": picture.height}
+    source = graph.add_buffer(**size, format=picture.format, time_base=Fraction(1, 30))
     graph.link_nodes(source, graph.add("setfield", order), graph.add("buffersink")).configure()
     graph.vpush(picture)
     return graph.vpull()
@@ -695,7 +696,7 @@ def giant_header(path, codec):
         length = int.from_bytes(content[at - 2 : at], "big")
         content[at : at + length] = sps(30000, 30000).ljust(length, b"\0")
     elif codec == "libvpx":
-        for start in re.finditer(b"\x9d\x01\x2a", content):  # a key frame's
+        for start in re.finditer(rb"\x9d\x01\x2a", content):  # a key frame's
             content[start.end() : start.end() + 4] = (16000).to_bytes(2, "little") * 2
     else:
         for start in re.finditer(b"\xff\xc0\x00\x11\x08", content):
@@ -743,3 +744,127 @@ def test_a_playlist_is_no_video(tmp_path):
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{video}\n#EXT-X-ENDLIST\n")
     with pytest.raises(RefusedError, match=r"complete file that FFmpeg can open. Received: v\.mp4"):
         list(sample_frames(path, 6))
+
+
+@pytest.mark.parametrize(("name", "named"), [("v.avi", b"FMP4"), ("v.mkv", b"MPEG4/ISO/ASP")])
+def test_a_codec_that_nobody_knows_is_refused(tmp_path, name, named):
+    path = encode(tmp_path / name, coarse_frames(6), codec="mpeg4")
+    content = path.read_bytes()
+    assert named in content
+    path.write_bytes(content.replace(named, b"Z" * len(named)))
+    with pytest.raises(RefusedError, match=rf"a codec that FFmpeg decodes\. Received: {re.escape(name)}"):
+        list(sample_frames(path, 6))
+
+
+def test_where_a_file_cannot_be_read_the_frames_before_are_kept(tmp_path):
+    fragments = {"movflags": "frag_keyframe+empty_moov"}
+    options = {"g": "10", **QUALITY["libx264"]}
+    path = write_video(tmp_path / "v.mp4", coarse_frames(30), options=options, container_options=fragments)
+    content = bytearray(path.read_bytes())
+    second = [found.start() for found in re.finditer(b"trun", content)][1]
+    size = second + 20  # of its first frame, in bytes
+    content[size : size + 4] = (0x7FFFFFF0).to_bytes(4, "big")
+    path.write_bytes(content)
+    report = DecodeReport()
+    assert coarse_numbers(sample_frames(path, 30, report=report)) == list(range(10))
+    assert report.failures == 1
+    assert report.damaged.startswith("cut off after 0.3 of 1.0 s, 0.7 s are missing")
+
+
+def test_a_stream_that_begins_within_the_file_changes_nothing(tmp_path):
+    noise = np.random.default_rng(0).integers(-20, 21, (480, 640, 1))
+    frames = [np.clip(frame + noise, 0, 255).astype(np.uint8) for frame in coarse_frames(30, 480, 640)]
+    # So many bytes at both ends that FFmpeg does not see the middle when it looks for streams.
+    first = encode(tmp_path / "a.ts", frames, options={"crf": "1", "preset": "ultrafast", "g": "1"})
+    second = tmp_path / "b.ts"
+    with av.open(str(second), "w") as container:
+        film = container.add_stream("libx264", rate=30, options=QUALITY["libx264"])
+        film.width, film.height, film.pix_fmt = 640, 480, "yuv420p"
+        sound = container.add_stream("aac", rate=8000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
+        silence.sample_rate = 8000
+        frame = av.VideoFrame.from_ndarray(frames[-1], "rgb24")
+        frame.pts, frame.time_base = 30, Fraction(1, 30)
+        container.mux(film.encode(frame))
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode())
+        container.mux(film.encode())
+    path = tmp_path / "v.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes() + first.read_bytes())
+    with av.open(str(path)) as container:
+        assert len(container.streams) == 1
+    assert coarse_numbers(sample_frames(path, 30)) == [*range(30), 29, *range(30)]
+
+
+def test_an_end_behind_the_videos_is_the_videos(tmp_path):
+    path = write_video(tmp_path / "v.mp4", numbered_frames(60))
+    assert numbers(sample_frames(path, 6, end_seconds=100))[-2:] == [55, 59]
+
+
+def test_a_file_that_announces_no_length_is_read_to_its_end(tmp_path):
+    path = encode(tmp_path / "v.h264", coarse_frames(30), format="h264")
+    report = DecodeReport()
+    assert coarse_numbers(sample_frames(path, 30, report=report)) == list(range(30))
+    assert report.damaged is None
+
+
+def test_a_length_of_the_track_that_is_no_time_is_not_believed(tmp_path):
+    path = encode(tmp_path / "v.mkv", coarse_frames(30))
+    content = path.read_bytes()
+    assert b"00:00:01.000" in content
+    path.write_bytes(content.replace(b"00:00:01.000", b"00:xx:99.000"))
+    report = DecodeReport()
+    assert len(list(sample_frames(path, 30, report=report))) == 30
+    assert report.damaged is None
+
+
+def test_pixels_of_an_impossible_shape_are_taken_as_square(tmp_path):
+    def slit(stream):
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 1)
+
+    path = encode(tmp_path / "v.mp4", coarse_frames(6), setup=slit)
+    assert next(sample_frames(path, 6)).pixels.shape == (64, 96, 3)
+
+
+def test_a_change_of_size_or_to_whole_frames_ends_no_deinterlacing(tmp_path):
+    def part(name, height, width, start, fields):
+        frames = coarse_frames(6, height, width)
+        frames = [interlaced(frame, "tff") for frame in frames] if fields else frames
+        options = {**QUALITY["libx264"], "x264-params": f"interlaced={int(fields)}"}
+        times = [start + number / 30 for number in range(6)]
+        return encode(tmp_path / name, frames, options=options, times=times).read_bytes()
+
+    path = tmp_path / "v.ts"
+    parts = (
+        part("a.ts", 64, 192, 0.0, True),
+        part("b.ts", 128, 384, 0.2, True),
+        part("c.ts", 128, 384, 0.4, False),
+    )
+    path.write_bytes(b"".join(parts))
+    report = DecodeReport()
+    found = list(sample_frames(path, 30, report=report))
+    assert report.frames == 18
+    assert report.deinterlaced == 12
+    assert {frame.pixels.shape for frame in found} == {(64, 192, 3)}
+    assert coarse_numbers(found) == [0, 1, 2, 3, 4, 5] * 3
+
+
+def test_pictures_too_small_to_deinterlace_are_taken_as_they_are(tmp_path):
+    frames = [interlaced(frame, "tff") for frame in coarse_frames(6, 8, 16)]
+    options = {"x264-params": "interlaced=1", **QUALITY["libx264"]}
+    report = DecodeReport()
+    found = list(sample_frames(encode(tmp_path / "v.mkv", frames, options=options), 30, report=report))
+    assert coarse_numbers(found) == [0, 1, 2, 3, 4, 5]
+    assert report.deinterlaced == 0
+
+
+def test_interlaced_frames_are_turned(tmp_path):
+    frame = np.zeros((64, 192, 3), np.uint8)
+    frame[:32, :96] = 200
+    options = {"x264-params": "interlaced=1", **QUALITY["libx264"]}
+    path = encode(tmp_path / "v.mp4", [interlaced(frame, "tff")] * 6, options=options)
+    with_rotation(path, 1)
+    report = DecodeReport()
+    pixels = next(sample_frames(path, 6, report=report)).pixels
+    assert report.deinterlaced > 0
+    assert np.abs(pixels.astype(int) - np.rot90(frame)).mean() < 5
