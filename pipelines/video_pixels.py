@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.optional import load
+
 MOST_STRETCH = 4
 """Pixels that claim to be longer than this times their width are a wrong header."""
 
@@ -30,6 +32,8 @@ class Canvas:
         self._stream = stream
         self._long_side_px = long_side_px
         self._size: tuple[int, int] | None = None
+        # One for all frames: each frame's own would start threads and compute its tables anew.
+        self._reformatter = load("av", "runtime").video.reformatter.VideoReformatter()
 
     def see(self, frame: Any) -> None:
         """The first frame seen sets the size."""
@@ -52,7 +56,7 @@ class Canvas:
             width if abs(fitted[0] - width) <= 2 else fitted[0],
             height if abs(fitted[1] - height) <= 2 else fitted[1],
         )
-        pixels = _upright(_rgb(frame, fitted), frame)
+        pixels = _upright(self._rgb(frame, fitted), frame)
         if fitted == self._size:
             return np.ascontiguousarray(pixels)
         canvas = np.zeros((height, width, 3), np.uint8)
@@ -70,14 +74,14 @@ class Canvas:
             ratio = 1.0
         return max(1, round(frame.width * ratio)), frame.height
 
-
-def _rgb(frame: Any, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of `size` (width, height), by the colours that the frame names."""
-    unnamed = frame.colorspace in UNSPECIFIED_COLORS
-    colors = ("ITU709" if frame.height >= HD_LINES else "ITU601") if unnamed else None
-    return frame.to_ndarray(
-        format="rgb24", width=size[0], height=size[1], interpolation="AREA", src_colorspace=colors
-    )
+    def _rgb(self, frame: Any, size: tuple[int, int]) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of `size` (width, height), by the colours that the frame names."""
+        unnamed = frame.colorspace in UNSPECIFIED_COLORS
+        colors = ("ITU709" if frame.height >= HD_LINES else "ITU601") if unnamed else None
+        reformatted = self._reformatter.reformat(
+            frame, *size, format="rgb24", interpolation="AREA", src_colorspace=colors, threads=1
+        )
+        return reformatted.to_ndarray()
 
 
 def _upright(pixels: np.ndarray, frame: Any) -> np.ndarray:

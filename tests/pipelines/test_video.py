@@ -2,6 +2,7 @@ import re
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -868,3 +869,11 @@ def test_interlaced_frames_are_turned(tmp_path):
     pixels = next(sample_frames(path, 6, report=report)).pixels
     assert report.deinterlaced > 0
     assert np.abs(pixels.astype(int) - np.rot90(frame)).mean() < 5
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux shows them")
+def test_threads_do_not_grow_with_the_frames(tmp_path):
+    path = write_video(tmp_path / "v.mp4", numbered_frames(60))
+    before = len(list(Path("/proc/self/task").iterdir()))
+    most = max(len(list(Path("/proc/self/task").iterdir())) for _ in sample_frames(path, 30))
+    assert most <= before + 4
