@@ -1,10 +1,11 @@
-"""Which library reads videos: exactness and speed of pipelines.video (PyAV), OpenCV and, where installed, decord.
+"""Which library reads videos: exactness and speed of pipelines.video (PyAV), OpenCV and, if there, decord.
 
     .venv/bin/python benchmarks/decoders.py
 
 All read the same generated files, every frame as upright RGB with a long side of 640 px, on two threads. Each
 picture carries its number, so that a frame that is lost, repeated, late, broken or lying across is seen.
-Speed is the best of five turns: what else runs on the machine can only slow a turn down.
+Speed is frames a second of processor time, all threads together, the best of five turns: what else runs
+on the machine can only slow a turn down.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import av
 import cv2
 import numpy as np
 
 from pipelines.video import DecodeReport, sample_frames, working_size
 from tests.conftest import write_video
-from tests.pipelines.test_video import with_rotation
+from tests.pipelines.test_video import encode, set_edit_list, with_rotation, yuv_frame
 
-LONG_SIDE_PX, THREADS, TURNS, FRAMES = 640, 2, 5, 120
+LONG_SIDE_PX, THREADS, TURNS, FRAMES = 640, 2, 5, 90
 SIZES = {"640x480": (480, 640), "1920x1080": (1080, 1920)}
 CODECS = {
     "H.264": ("libx264", {"preset": "veryfast", "bf": "3", "g": "30"}),
@@ -40,13 +43,17 @@ MOST_LEVELS_OFF = 12
 Frames = Iterator[tuple[float, np.ndarray]]
 
 
+@lru_cache
+def texture(height: int, width: int) -> np.ndarray:
+    """(H + some, W + some, 3) uint8: something to move over."""
+    coarse = np.random.default_rng(0).integers(60, 200, (height // 16 + 12, width // 16 + 32, 3), np.uint8)
+    return cv2.resize(coarse, None, fx=16, fy=16, interpolation=cv2.INTER_CUBIC)
+
+
 def picture(number: int, height: int, width: int) -> np.ndarray:
     """(H, W, 3) uint8: a texture that moves, with `number` in black and white blocks across the top."""
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(60, 200, (height // 16 + 12, width // 16 + 32, 3), np.uint8)
-    texture = cv2.resize(coarse, None, fx=16, fy=16, interpolation=cv2.INTER_CUBIC)
     shift = number % 120
-    pixels = texture[shift : shift + height, 2 * shift : 2 * shift + width].copy()
+    pixels = texture(height, width)[shift : shift + height, 2 * shift : 2 * shift + width].copy()
     for bit in range(BITS):
         left, right = bit * width // BITS, (bit + 1) * width // BITS
         pixels[: height // 8, left:right] = 235 if number >> bit & 1 else 16
@@ -65,9 +72,9 @@ def number_of(pixels: np.ndarray) -> int:
 
 def read_with_pyav(path: Path, told: list[str]) -> Frames:
     report = DecodeReport()
-    # A grid finer than the frames takes each of them; what is taken again is passed over.
+    # At a low frame rate the grid takes a frame twice.
     last = -1.0
-    for frame in sample_frames(path, 60, long_side_px=LONG_SIDE_PX, report=report):
+    for frame in sample_frames(path, 30, long_side_px=LONG_SIDE_PX, report=report):
         if frame.seconds > last:
             yield frame.seconds, frame.pixels
         last = frame.seconds
@@ -112,8 +119,15 @@ def uneven_times() -> list[float]:
     return [k / 30 if k < half else half / 30 + (k - half) / 12 for k in range(FRAMES)]
 
 
-def write_cases(folder: Path, codec: str, size: str) -> dict[str, tuple[Path, list[float]]]:
-    """Name of the check -> file, and the times at which its frames were written."""
+def first_shown(path: Path) -> int:
+    """Time of the first frame in the track, which the edit list names: with B-frames it is not zero."""
+    content = path.read_bytes()
+    entry = content.index(b"elst") + 12
+    return int.from_bytes(content[entry + 4 : entry + 8], "big")
+
+
+def write_cases(folder: Path, codec: str, size: str) -> dict[str, tuple[Path, list]]:
+    """Name of the check -> file, and the time at which each of its frames is shown; None: not at all."""
     encoder, options = CODECS[codec]
     height, width = SIZES[size]
     frames = [picture(number, height, width) for number in range(FRAMES)]
@@ -128,16 +142,21 @@ def write_cases(folder: Path, codec: str, size: str) -> dict[str, tuple[Path, li
     cut.write_bytes(content[: round(0.6 * len(content))])
     noise = np.random.default_rng(0).integers(0, 256, len(content) - round(0.6 * len(content)), np.uint8)
     corrupt.write_bytes(content[: round(0.6 * len(content))] + noise.tobytes())
+    edited = write_video(folder / "edited.mp4", frames, codec=encoder, options=options)
+    with av.open(str(edited)) as container:
+        second = round(1 / container.streams.video[0].time_base)
+    set_edit_list(edited, [((FRAMES - 30) * 1000 // 30, first_shown(edited) + second)])
     return {
         "B-frames": (whole, even),
         "uneven frame rate": (uneven, uneven_times()),
         "rotation": (turned, even),
+        "edit list": (edited, [None] * 30 + even[:-30]),
         "cut tail": (cut, even),
         "corrupt tail": (corrupt, even),
     }
 
 
-def check(name: str, reader, path: Path, times: list[float], size: str) -> str:
+def check(name: str, reader, path: Path, times: list, size: str) -> str:
     """What a reader makes of a file, in words."""
     told: list[str] = []
     numbers, seconds_off, broken, across = [], 0.0, 0, 0
@@ -151,7 +170,7 @@ def check(name: str, reader, path: Path, times: list[float], size: str) -> str:
                 continue
             number = number_of(pixels)
             numbers.append(number)
-            if number >= len(times):
+            if number >= len(times) or times[number] is None:
                 broken += 1
                 continue
             seconds_off = max(seconds_off, abs(seconds - times[number]))
@@ -164,23 +183,41 @@ def check(name: str, reader, path: Path, times: list[float], size: str) -> str:
         return "not turned"
     tail = name in ("cut tail", "corrupt tail")
     faults = []
-    if numbers != list(range(len(numbers))):
+    first = times.count(None)
+    if numbers != list(range(first, first + len(numbers))):
         faults.append("frames out of order or lost")
     if seconds_off > MOST_SECONDS_OFF:
         faults.append(f"times off by up to {seconds_off:.2f} s")
     if broken:
         faults.append(f"{broken} frames broken")
     if not tail:
-        if len(numbers) != len(times):
-            faults.append(f"{len(numbers)} of {len(times)} frames")
+        if len(numbers) != len(times) - first:
+            faults.append(f"{len(numbers)} of {len(times) - first} frames")
         return "; ".join(faults) or "exact"
     return "; ".join([f"{len(numbers)} frames", *faults, "says so" if told else "silent"])
 
 
 def frames_a_second(reader, path: Path) -> float:
-    begin = time.perf_counter()
+    begin = time.process_time()
     count = sum(1 for _ in reader(path, []))
-    return count / (time.perf_counter() - begin)
+    return count / (time.process_time() - begin)
+
+
+def colours(reader, path: Path, codec: str, size: str) -> str:
+    """How well a colour comes back that the file names as BT.709."""
+    encoder, options = CODECS[codec]
+    rgb = (200, 60, 90)
+    frames = [yuv_frame(rgb, "bt709", False, *SIZES[size]) for _ in range(6)]
+    for frame in frames:
+        frame.colorspace = frame.color_range = 1
+
+    def name_them(stream):
+        stream.codec_context.colorspace = stream.codec_context.color_range = 1
+
+    encode(path, frames, codec=encoder, options=options, setup=name_them)
+    _, pixels = next(reader(path, []))
+    off = np.abs(pixels.reshape(-1, 3).mean(0) - rgb).max()
+    return "exact" if off < 4 else f"off by {off:.0f} of 255"
 
 
 def main() -> None:
@@ -195,16 +232,21 @@ def main() -> None:
                     reader: {name: check(name, READERS[reader], *cases[name], size) for name in cases}
                     for reader in READERS
                 }
+                for reader, row in rows.items():
+                    row["BT.709 colours"] = colours(READERS[reader], Path(folder) / "hd.mp4", codec, size)
                 best = dict.fromkeys(READERS, 0.0)
                 for _ in range(TURNS):
                     for reader in READERS:
                         speed = frames_a_second(READERS[reader], cases["B-frames"][0])
                         best[reader] = max(best[reader], speed)
             print(f"\n{codec} {size}, {FRAMES} frames\n")
-            print("| | " + " | ".join([*cases, "frames a second"]) + " |")
-            print("|---" * (len(cases) + 2) + "|")
+            titles = ["", *rows["OpenCV VideoCapture"], "frames a second"]
+            print("| " + " | ".join(titles) + " |")
+            print("|---" * len(titles) + "|")
             for reader, row in rows.items():
-                print(f"| {reader} | " + " | ".join([*row.values(), f"{best[reader]:.0f}"]) + " |", flush=True)
+                print(
+                    f"| {reader} | " + " | ".join([*row.values(), f"{best[reader]:.0f}"]) + " |", flush=True
+                )
 
 
 if __name__ == "__main__":

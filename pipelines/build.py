@@ -25,7 +25,7 @@ from pipelines.tools import MakeTools, standard_tools
 
 INDEX = "dataset.json"
 SHARDS = "shards"
-STAGES_VERSION = 2
+STAGES_VERSION = 3
 """Raised whenever the code of a stage changes what it writes; older shards are then made anew."""
 
 UNEXPECTED = "failed unexpectedly"
