@@ -20,6 +20,9 @@ FLOOR_0 = {"schema", "config", "optional", "squares", "files"}
 FLOOR_1 = {
     "manifest",
     "video",
+    "video_file",
+    "video_pixels",
+    "video_times",
     "pose",
     "pose_model",
     "pose_network",
