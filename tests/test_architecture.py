@@ -15,8 +15,9 @@ BASE = {
     "pipelines.optional",
     "pipelines.squares",
     "pipelines.files",
+    "pipelines.journal",
 }
-FLOOR_0 = {"schema", "config", "optional", "squares", "files"}
+FLOOR_0 = {"schema", "config", "optional", "squares", "files", "journal"}
 FLOOR_1 = {
     "manifest",
     "video",
@@ -33,7 +34,7 @@ FLOOR_1 = {
     "part_association",
     "inputs",
 }
-FLOOR_2 = {"records", "transforms", "dataset", "build", "process", "tools", "sequences"}
+FLOOR_2 = {"records", "transforms", "dataset", "build", "process", "tools", "sequences", "workers"}
 FLOOR_3 = {"config", "metrics", "aggregation", "layers", "outputs"}
 FLOOR_4 = {"models", "weights"}
 ALLOWED_ON_FLOOR_1 = BASE | {"cv2", "av", "mediapipe", "flatbuffers", "platformdirs", "sklearn"}

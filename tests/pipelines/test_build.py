@@ -167,7 +167,8 @@ def test_an_output_that_cannot_be_written_is_refused(three, tmp_path):
 def test_a_full_disk_stops_the_build_and_keeps_the_index(three, tmp_path, monkeypatch):
     from pipelines import records
 
-    (tmp_path / "a.tfrecord.part").symlink_to("/dev/full")
+    monkeypatch.setattr(records.secrets, "token_hex", lambda count: "0")
+    (tmp_path / "a.tfrecord.0.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"a\.tfrecord"):
         records.write_shard(tmp_path / "a.tfrecord", [b"x" * 200_000])
     assert not (tmp_path / "a.tfrecord").exists()
