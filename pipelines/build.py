@@ -86,9 +86,24 @@ def build_dataset(
             tools cannot be had, no scheduler there or workers that do not see the folders, or not one video
             could be used.
     """
-    report = BuildReport() if report is None else report
     sources = read_sources(source)
-    folds = read_folds(source)
+    with LocalCrew(workers) if scheduler is None else DaskCrew(scheduler) as crew:
+        return _build(
+            sources, read_folds(source), out, config, crew, make_tools, progress, report or BuildReport()
+        )
+
+
+def _build(
+    sources: list[Source],
+    folds: list[dict[str, list[str]]],
+    out: Path,
+    config: BuildConfig,
+    crew: Crew,
+    make_tools: MakeTools,
+    progress: Progress,
+    report: BuildReport,
+) -> dict[str, Any]:
+    """`build_dataset` by a crew."""
     classes = sorted({one.label for one in sources})
     # Workers get no other settings than those that the key holds.
     deciding = config.that_decide(pictures=sources[0].has_pictures)
@@ -123,9 +138,7 @@ def build_dataset(
             # dataset.json is about to list the shards of the present settings alone. The journal keeps the
             # others, which are still there: whoever chose wrong settings can go back.
             journal.add(*(e for name, e in listed.items() if name not in entries and name not in noted))
-        with contextlib.closing(
-            _process_all(todo, classes, out, deciding, workers, scheduler, make_tools)
-        ) as results:
+        with contextlib.closing(_process_all(todo, classes, out, deciding, crew, make_tools)) as results:
             for identifier, entry in results:
                 key = keys[identifier]
                 _refuse_unseen(entry, key)
@@ -300,8 +313,7 @@ def _process_all(
     classes: list[str],
     out: Path,
     config: BuildConfig,
-    workers: int,
-    scheduler: str | None,
+    crew: Crew,
     make_tools: MakeTools,
 ) -> Generator[tuple[str, dict[str, Any]]]:
     """Entries of videos as they are finished, in whatever order."""
@@ -309,32 +321,25 @@ def _process_all(
         return
     if todo[0].has_pictures and "mediapipe" in (config.pose.method, config.segmentation.method):
         pose_model(config.pose.model)  # fetched once, before the workers
-    with contextlib.ExitStack() as held:
-        if scheduler is None:
-            crew: Crew = LocalCrew(workers)
-            task = functools.partial(
-                process_video, classes=classes, out=out, config=config, make_tools=make_tools
-            )
-        else:
-            crew = held.enter_context(DaskCrew(scheduler))
-            # Workers stand in folders of their own.
-            todo = [replace(one, path=one.path.absolute()) for one in todo]
-            mark = held.enter_context(_mark(out.absolute()))
-            task = functools.partial(
-                _process_elsewhere,
-                classes=classes,
-                mark=mark,
-                version=STAGES_VERSION,
-                config=config.with_network_files(lambda path: str(Path(path).absolute())),
-                make_tools=make_tools,
-            )
+    # Workers may stand in other folders.
+    todo = [replace(one, path=one.path.absolute()) for one in todo]
+    config = config.with_network_files(lambda path: str(Path(path).absolute()))
+    with _mark(out.absolute()) as mark:
+        task = functools.partial(
+            _process,
+            classes=classes,
+            mark=mark,
+            version=STAGES_VERSION,
+            config=config,
+            make_tools=make_tools,
+        )
         for one, entry in run_each(task, todo, crew):
             yield one.id, entry or _entry_of_killer(one, out)
 
 
 @contextlib.contextmanager
 def _mark(out: Path) -> Iterator[Path]:
-    """A file in the folder of shards by which workers elsewhere know that they see the same folder."""
+    """A file in the folder of shards by which workers know that they see the same folder."""
     mark = out / SHARDS / f".{secrets.token_hex(8)}{PART}"
     mark.touch()
     try:
@@ -343,10 +348,10 @@ def _mark(out: Path) -> Iterator[Path]:
         mark.unlink(missing_ok=True)
 
 
-def _process_elsewhere(
+def _process(
     source: Source, classes: list[str], mark: Path, version: int, config: BuildConfig, make_tools: MakeTools
 ) -> dict[str, Any]:
-    """`process_video` on what may be another machine."""
+    """`process_video`, on what may be another machine."""
     here = platform.node()
     if version != STAGES_VERSION:
         raise RefusedError(

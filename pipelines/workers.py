@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from concurrent.futures import ProcessPoolExecutor as Processes
 from contextlib import AbstractContextManager
 from multiprocessing import get_context, parent_process
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from pipelines.optional import load
 from pipelines.schema import RefusedError
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 HOPELESS = 3
 """After so many items that killed their workers, and not one that did not, the fault is not the items'."""
 
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 5
 
 
 class Crew(Protocol):
@@ -42,7 +42,7 @@ class Crew(Protocol):
 
 
 class LocalCrew:
-    """Processes of this machine."""
+    """Processes of this machine. Use as a context manager."""
 
     deaths: tuple[type[Exception], ...] = (BrokenExecutor,)
     chances = 2
@@ -50,6 +50,13 @@ class LocalCrew:
     def __init__(self, workers: int) -> None:
         """`workers` processes at a time."""
         self._workers = max(1, workers)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        """Nothing is left to end."""
 
     def room(self) -> int:
         """One item a process: whoever is under way when a process dies is under suspicion."""
@@ -101,7 +108,7 @@ class DaskCrew:
                 f"({reason[0]}). Start one with dask scheduler, and give the address that it prints"
             ) from error
 
-    def __enter__(self) -> DaskCrew:
+    def __enter__(self) -> Self:
         """Itself."""
         return self
 
@@ -111,7 +118,10 @@ class DaskCrew:
 
     def room(self) -> int:
         """More than the workers there are: clusters that grow do so for what waits."""
-        return 8 + 2 * sum(self._client.nthreads().values())
+        try:
+            return 8 + 2 * sum(self._client.nthreads().values())
+        except OSError as error:
+            raise self._gone() from error
 
     @contextlib.contextmanager
     def executor(self, *, alone: bool = False) -> Iterator[Executor]:
@@ -120,12 +130,15 @@ class DaskCrew:
         try:
             yield executor
         except CancelledError as error:  # futures of a scheduler that went away
-            raise RefusedError(
-                f"the scheduler must run to the build's end. Received: {self._address!r}, which went away. "
-                "Start it and the build again; finished videos are kept"
-            ) from error
+            raise self._gone() from error
         finally:
             executor.shutdown(wait=False)
+
+    def _gone(self) -> RefusedError:
+        return RefusedError(
+            f"the scheduler must run to the build's end. Received: {self._address!r}, which went away. "
+            "Start it and the build again; finished videos are kept"
+        )
 
 
 def run_each(
