@@ -131,6 +131,14 @@ class DaskCrew:
             yield executor
         except CancelledError as error:  # futures of a scheduler that went away
             raise self._gone() from error
+        except RuntimeError as error:
+            if "deserialization" not in str(error):
+                raise
+            raise RefusedError(
+                "each worker must have the packages that the build has. Received: "
+                f"{error.__cause__ or 'a task that a worker could not read'}. Install the same version of "
+                "tfgma[cluster] on every machine"
+            ) from error
         finally:
             executor.shutdown(wait=False)
 

@@ -1,10 +1,12 @@
 """What the tests of faults share: cheap videos, tools that cost nothing, and tools that kill."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,32 @@ def start_build(source, out, *, tools="cheap_tools", workers=2, scheduler="", **
     )
 
 
+@contextlib.contextmanager
+def cluster(folder):
+    """The address of a Dask scheduler with two workers, as a shell would start them."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        # One death is enough; by default it takes four, each with a new worker.
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+    }
+    file = folder / "scheduler.json"
+    common = ["--no-dashboard", "--scheduler-file", str(file)]
+    local = ["--nworkers", "2", "--nthreads", "1", "--memory-limit", "0", "--local-directory", str(folder)]
+    with (folder / "log").open("w") as log, contextlib.ExitStack() as held:
+        for name, options in (("scheduler", ["--host", "127.0.0.1", "--port", "0"]), ("worker", local)):
+            command = [sys.executable, "-m", f"distributed.cli.dask_{name}", *common, *options]
+            process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+            held.callback(process.wait)
+            held.callback(os.killpg, process.pid, signal.SIGKILL)
+            deadline = time.monotonic() + 60
+            while name == "scheduler" and not file.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        yield json.loads(file.read_text())["address"]
+
+
 def write_sources(root, count, seconds=6):
     """`count` videos of noise, each of a subject of its own."""
     for number in range(count):
@@ -86,6 +114,13 @@ def journalled(out):
         except ValueError:
             continue
     return found
+
+
+def finished_videos(out):
+    """Ids of videos that no later build may do again."""
+    if (out / "journal.jsonl").exists() or not (out / "dataset.json").exists():
+        return journalled(out)
+    return {entry["id"] for entry in json.loads((out / "dataset.json").read_text())["videos"]}
 
 
 def shard_times(out):
@@ -144,3 +179,18 @@ def tools_that_cannot_be_had(config):
     from pipelines.schema import RefusedError
 
     raise RefusedError("no tools. Received: none. Fetch some")
+
+
+def work(item):
+    """A number is squared; `kill` dies; `once PATH` dies while PATH is there; `fail` raises."""
+    word, _, path = str(item).partition(" ")
+    if word == "kill" or (word == "once" and os.path.exists(path)):
+        if word == "once":
+            os.unlink(path)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == "fail":
+        raise OSError("disk")
+    if word == "slow":
+        time.sleep(1)
+        Path(path).touch()
+    return item**2 if isinstance(item, int) else word

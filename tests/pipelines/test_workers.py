@@ -1,6 +1,5 @@
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,21 +10,7 @@ import pytest
 
 from pipelines.schema import RefusedError
 from pipelines.workers import DaskCrew, LocalCrew, run_each
-
-
-def work(item):
-    """A number is squared; `kill` dies; `once PATH` dies while PATH is there; `fail` raises."""
-    word, _, path = str(item).partition(" ")
-    if word == "kill" or (word == "once" and os.path.exists(path)):
-        if word == "once":
-            os.unlink(path)
-        os.kill(os.getpid(), signal.SIGKILL)
-    if word == "fail":
-        raise OSError("disk")
-    if word == "slow":
-        time.sleep(1)
-        Path(path).touch()
-    return item**2 if isinstance(item, int) else word
+from tests.faults import cluster, work
 
 
 def test_the_dead_are_replaced_and_only_the_killer_is_given_up(tmp_path):
@@ -121,27 +106,35 @@ def is_running(process):
     return state != "Z"  # in a container nobody may collect it
 
 
-@pytest.fixture
-def cluster():
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
-    ) as cluster:
-        yield cluster
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    pytest.importorskip("distributed")
+    with cluster(tmp_path_factory.mktemp("cluster")) as address:
+        yield address
 
 
-def test_a_cluster_does_the_work_and_only_the_killer_is_given_up(cluster, tmp_path):
+def test_a_cluster_does_the_work_and_only_the_killer_is_given_up(address, tmp_path):
     bomb = tmp_path / "bomb"
     bomb.touch()
     items = [1, 2, "kill", 3, f"once {bomb}", 4]
-    with DaskCrew(cluster.scheduler_address) as crew:
+    with DaskCrew(address) as crew:
         results = dict(run_each(work, items, crew))
     assert results == {1: 1, 2: 4, "kill": None, 3: 9, f"once {bomb}": "once", 4: 16}
 
 
-def test_an_error_on_a_cluster_is_raised_here(cluster):
-    with DaskCrew(cluster.scheduler_address) as crew, pytest.raises(OSError, match="disk"):
+def test_an_error_on_a_cluster_is_raised_here(address):
+    with DaskCrew(address) as crew, pytest.raises(OSError, match="disk"):
         list(run_each(work, [1, "fail", 2], crew))
+
+
+def unknown_elsewhere(item):
+    """The workers of a cluster do not find the module that this test is in."""
+
+
+def test_workers_without_the_code_are_refused(address):
+    message = r"each worker must have the packages that the build has. Received: "
+    with DaskCrew(address) as crew, pytest.raises(RefusedError, match=message):
+        list(run_each(unknown_elsewhere, [1], crew))
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "tcp://"])
