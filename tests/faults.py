@@ -179,18 +179,3 @@ def tools_that_cannot_be_had(config):
     from pipelines.schema import RefusedError
 
     raise RefusedError("no tools. Received: none. Fetch some")
-
-
-def work(item):
-    """A number is squared; `kill` dies; `once PATH` dies while PATH is there; `fail` raises."""
-    word, _, path = str(item).partition(" ")
-    if word == "kill" or (word == "once" and os.path.exists(path)):
-        if word == "once":
-            os.unlink(path)
-        os.kill(os.getpid(), signal.SIGKILL)
-    if word == "fail":
-        raise OSError("disk")
-    if word == "slow":
-        time.sleep(1)
-        Path(path).touch()
-    return item**2 if isinstance(item, int) else word

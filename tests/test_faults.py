@@ -1,5 +1,6 @@
-"""A build that is killed goes on where it was; tests/long does this 20 times, on a cluster, on a full disk."""
+"""A build that is killed goes on where it was; tests/long has more: 20 kills, a cluster, a full disk."""
 
+import json
 import os
 import random
 import shutil
@@ -8,7 +9,15 @@ import time
 
 import pytest
 
-from tests.faults import content, finished_videos, journalled, shard_times, start_build, write_sources
+from tests.faults import (
+    content,
+    finished_videos,
+    journalled,
+    shard_times,
+    start_build,
+    write_killer,
+    write_sources,
+)
 
 
 def kill_and_resume(source, out, rng, kills, **options):
@@ -62,3 +71,26 @@ def test_the_comparison_can_fail(undisturbed, tmp_path):
     shard = next((tmp_path / "dataset" / "shards").iterdir())
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     assert content(tmp_path / "dataset") != content(dataset)
+
+
+def test_a_video_that_kills_its_worker_is_left_out_and_the_others_go_on(undisturbed, tmp_path):
+    source, dataset = undisturbed
+    shutil.copytree(source / "FMs", tmp_path / "videos" / "FMs")
+    write_killer(tmp_path / "videos", "bomb")
+    out = tmp_path / "dataset"
+    build = start_build(tmp_path / "videos", out, tools="killing_tools")
+    assert build.wait(300) == 0, build.stderr.read()
+    index = json.loads((out / "dataset.json").read_text())
+    reasons = {entry["id"]: entry["left_out"] for entry in index["videos"]}
+    assert "killed its worker, also when it was tried alone" in reasons.pop("FMs__bomb__v")
+    assert set(reasons.values()) == {None}
+    for name in reasons:
+        assert (out / f"shards/{name}.tfrecord").read_bytes() == (
+            dataset / f"shards/{name}.tfrecord"
+        ).read_bytes()
+    before = shard_times(out)
+    build = start_build(tmp_path / "videos", out, tools="cheap_tools")  # more memory, say
+    assert build.wait(300) == 0, build.stderr.read()
+    after = shard_times(out)
+    assert set(after) - set(before) == {"FMs__bomb__v"}
+    assert all(after[name] == stamp for name, stamp in before.items())

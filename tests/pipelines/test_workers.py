@@ -10,7 +10,8 @@ import pytest
 
 from pipelines.schema import RefusedError
 from pipelines.workers import DaskCrew, LocalCrew, run_each
-from tests.faults import cluster, work
+from tests.faults import cluster
+from tests.killing import work
 
 
 def test_the_dead_are_replaced_and_only_the_killer_is_given_up(tmp_path):
