@@ -28,10 +28,12 @@ def kill_and_resume(source, out, rng, kills, **options):
     moments, finished = [], {}
     for _ in range(kills):
         build = start_build(source, out, **options)
-        wanted, until = len(journalled(out)) + rng.choice([0, 0, 1, 2, 3]), time.monotonic() + 60
+        more = rng.choice([0, 1, 1, 2, 2, 3])
+        wanted, until = len(journalled(out)) + more, time.monotonic() + 60
         while len(journalled(out)) < wanted and build.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
-        time.sleep(rng.uniform(0, 1))
+        time.sleep(rng.uniform(0, 0.5 if more else 8))
+        assert build.poll() is None, "the build ended before it was killed: it needs more videos"
         os.killpg(build.pid, signal.SIGKILL)
         build.communicate()
         done, times = finished_videos(out), shard_times(out)

@@ -15,7 +15,7 @@ from tests.test_faults import kill_and_resume
 
 pytestmark = pytest.mark.long
 
-VIDEOS = 36
+VIDEOS = 60
 
 
 @pytest.fixture(scope="module")
