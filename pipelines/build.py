@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
 import os
+import platform
+import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
-from multiprocessing import get_context
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,47 @@ from pipelines.clips import Clip
 from pipelines.config import BuildConfig
 from pipelines.files import PART, written_whole
 from pipelines.interchange import FILES, remove_metadata, write_metadata
+from pipelines.journal import Journal
 from pipelines.manifest import Source, read_folds, read_sources
 from pipelines.pose_model import pose_model
 from pipelines.schema import FORMAT_VERSION, RefusedError
-from pipelines.tools import MakeTools, standard_tools
+from pipelines.tools import MakeTools, Tools, standard_tools
+from pipelines.workers import Crew, DaskCrew, LocalCrew, run_each
 
 INDEX = "dataset.json"
 SHARDS = "shards"
+JOURNAL = "journal.jsonl"
+"""There while a build is not finished: the entries of finished videos, one a line."""
+
 BESIDE = ("contact_sheet.png", *FILES)
 """Other files that a data set's folder may hold; they do not keep a build from it."""
 
 STAGES_VERSION = 4
-"""Raised whenever the code of a stage changes what it writes; older shards are then made anew."""
+"""Raised whenever the code of a stage changes what it writes of videos; older shards are then made anew."""
+
+JOINT_STAGES_VERSION = 3
+"""The same of files of joints."""
 
 UNEXPECTED = "failed unexpectedly"
+KILLED = "killed its worker"
+
+INDEX_PAUSES = 20
+"""While a build runs, dataset.json is written anew after so many times what the last writing took."""
 
 Progress = Callable[[int, int, str], None]
 """Called with videos done, videos in all, and the last one's id."""
+
+
+@dataclass
+class BuildReport:
+    """What a build did; filled on the way. All by the videos' ids."""
+
+    made: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    redone: dict[str, str] = field(default_factory=dict)
+    """With the reason."""
+    removed: list[str] = field(default_factory=list)
+    """Videos that the source no longer names."""
 
 
 def build_dataset(
@@ -45,45 +70,104 @@ def build_dataset(
     config: BuildConfig,
     *,
     workers: int = 1,
+    scheduler: str | None = None,
     make_tools: MakeTools = standard_tools,
     progress: Progress = lambda done, total, name: None,
+    report: BuildReport | None = None,
 ) -> dict[str, Any]:
     """Builds or completes the data set in `out` and returns its index (the content of dataset.json).
 
     A video that cannot be used is left out and listed with its reason; the others go on. Finished videos
-    whose file and settings have not changed are not done again. `make_tools` gives each worker what finds
-    bodies and flow; it is pickled.
+    whose file and settings have not changed are not done again, however the build before ended.
+    `make_tools` gives each worker what finds bodies and flow; it is pickled. `scheduler`: address of a Dask
+    scheduler, whose workers then take the place of `workers` processes here.
 
     Raises:
-        RefusedError: no videos, contradicting labels, `out` is something else or cannot be written, or not
-            one video could be used.
+        RefusedError: no videos, contradicting labels, `out` is something else or cannot be written, the
+            tools cannot be had, no scheduler there or workers that do not see the folders, or not one video
+            could be used.
     """
     sources = read_sources(source)
-    folds = read_folds(source)
+    with LocalCrew(workers) if scheduler is None else DaskCrew(scheduler) as crew:
+        return _build(
+            sources, read_folds(source), out, config, crew, make_tools, progress, report or BuildReport()
+        )
+
+
+def _build(
+    sources: list[Source],
+    folds: list[dict[str, list[str]]],
+    out: Path,
+    config: BuildConfig,
+    crew: Crew,
+    make_tools: MakeTools,
+    progress: Progress,
+    report: BuildReport,
+) -> dict[str, Any]:
+    """`build_dataset` by a crew."""
     classes = sorted({one.label for one in sources})
-    finished = _prepare(out)
-    # A new class moves the labels' numbers, so the classes are part of what a shard depends on.
-    settings_key = f"{config.digest()}:{STAGES_VERSION}:{classes}"
-    keys = {one.id: _video_key(one, settings_key) for one in sources}
+    # Workers get no other settings than those that the key holds.
+    deciding = config.that_decide(pictures=sources[0].has_pictures)
+    _prepare(out)
+    journal = Journal(out / JOURNAL)
+    noted = {entry["id"]: entry for entry in journal.read()}
+    listed = {entry["id"]: entry for entry in read_index(out)["videos"]} if (out / INDEX).exists() else {}
+    finished = listed | noted
+    settings = _settings_digest(deciding)
+    keys = {one.id: _video_key(one, classes, settings) for one in sources}
+    report.removed = [identifier for identifier in finished if identifier not in keys]
     entries: dict[str, dict[str, Any]] = {}
     for one in sources:
         before = finished.get(one.id)
-        if before and before["key"] == keys[one.id] and _is_whole(out, before):
-            entries[one.id] = before
+        reason = _reason(before, keys[one.id], out, finished, report.removed)
+        if reason:
+            report.redone[one.id] = reason
+        elif before:
+            entries[one.id] = before | _listing(one)
+            report.kept.append(one.id)
+        else:
+            report.made.append(one.id)
     todo = [one for one in sources if one.id not in entries]
-    done = len(entries)
     remove_metadata(out)  # it comes back when it is true again
-    progress(done, len(sources), "")
-    for identifier, entry in _process_all(todo, classes, out, config, workers, make_tools):
-        # What failed unexpectedly is tried again by the next build.
-        unexpected = (entry["left_out"] or "").startswith(UNEXPECTED)
-        entries[identifier] = {**entry, "key": None if unexpected else keys[identifier]}
-        done += 1
+    progress(len(entries), len(sources), "")
+
+    def write() -> None:
         write_index(out, _index(entries, sources, classes, folds, config))
-        progress(done, len(sources), identifier)
+
+    next_write = 0.0
+    try:
+        if todo:
+            # dataset.json is about to list the shards of the present settings alone. The journal keeps the
+            # others, which are still there: whoever chose wrong settings can go back.
+            journal.add(*(e for name, e in listed.items() if name not in entries and name not in noted))
+        with contextlib.closing(_process_all(todo, classes, out, deciding, crew, make_tools)) as results:
+            for identifier, entry in results:
+                key = keys[identifier]
+                _refuse_unseen(entry, key)
+                # What failed unexpectedly is tried again by the next build.
+                unexpected = (entry["left_out"] or "").startswith((UNEXPECTED, KILLED))
+                entries[identifier] = {**entry, "key": None if unexpected else key}
+                journal.add(entries[identifier])
+                begin = time.monotonic()
+                if begin >= next_write:
+                    write()
+                    now = time.monotonic()
+                    next_write = now + INDEX_PAUSES * (now - begin)
+                progress(len(entries), len(sources), identifier)
+        write()
+    except OSError as error:
+        raise RefusedError(
+            f"the data set must be writable to its end. Received: {error}. Free some space and start "
+            "again; finished videos are kept"
+        ) from error
+    except BaseException:
+        if next_write:
+            with contextlib.suppress(OSError):
+                write()
+        raise
     index = _index(entries, sources, classes, folds, config)
-    write_index(out, index)
     _remove_strangers(out, index)
+    journal.remove()
     if not any(entry["shard"] for entry in index["videos"]):
         reasons = {entry["left_out"] for entry in index["videos"]}
         raise RefusedError(
@@ -140,8 +224,8 @@ def read_index(dataset: Path) -> dict[str, Any]:
     return index
 
 
-def _prepare(out: Path) -> dict[str, dict[str, Any]]:
-    """Makes `out` ready to be written and returns the entries of videos that it already holds."""
+def _prepare(out: Path) -> None:
+    """Makes `out` ready to be written."""
     try:
         if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not _is_ours(out))):
             raise RefusedError(
@@ -155,25 +239,78 @@ def _prepare(out: Path) -> dict[str, dict[str, Any]]:
             leftover.unlink()
     except OSError as error:
         raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
-    if not (out / INDEX).exists():
-        return {}
-    return {entry["id"]: entry for entry in read_index(out)["videos"]}
 
 
 def _is_ours(out: Path) -> bool:
     names = {path.name.removesuffix(PART) for path in out.iterdir()}
-    return (out / INDEX).exists() or names <= {*BESIDE, SHARDS, INDEX}
+    return (out / INDEX).exists() or names <= {*BESIDE, SHARDS, JOURNAL, INDEX}
 
 
-def _video_key(source: Source, settings_key: str) -> str:
-    """Changes whenever what the shard holds would change."""
-    facts = (file_digest(source.path), source.subject, source.label, source.start, source.end, source.box)
-    return hashlib.sha256(f"{facts}:{settings_key}".encode()).hexdigest()
+def _settings_digest(config: BuildConfig) -> str:
+    """Of the settings; files of weights count by what is in them, not by where they are."""
+    return config.with_network_files(lambda path: file_digest(Path(path)) or path).digest()
 
 
-def _is_whole(out: Path, entry: dict[str, Any]) -> bool:
-    """Whether a finished entry's shard is there unchanged (videos left out have none)."""
-    return not entry["shard"] or file_digest(out / SHARDS / entry["shard"]) == entry["shard_sha256"]
+def _video_key(source: Source, classes: list[str], settings: str) -> dict[str, Any]:
+    """All that a shard depends on."""
+    return {
+        "sha256": file_digest(source.path),
+        "subject": source.subject,
+        "label": source.label,
+        "number": classes.index(source.label),
+        "start": source.start,
+        "end": source.end,
+        "box": None if source.box is None else list(source.box),
+        "settings": settings,
+        "stages": STAGES_VERSION if source.has_pictures else JOINT_STAGES_VERSION,
+    }
+
+
+CHANGES = {
+    "sha256": "its file changed",
+    "subject": "it is another subject's",
+    "label": "its label changed",
+    "number": "the number of its class changed",
+    "start": "the part of it to be used changed",
+    "end": "the part of it to be used changed",
+    "box": "the place of its subject changed",
+    "settings": "settings that it depends on changed",
+    "stages": "this version of tfgma makes it otherwise",
+}
+
+
+def _reason(
+    before: dict[str, Any] | None,
+    key: dict[str, Any],
+    out: Path,
+    finished: dict[str, dict[str, Any]],
+    removed: list[str],
+) -> str | None:
+    """Why a video must be done again; None if it must not, or is new."""
+    if before is None:
+        # In folders the name says the label, so another label is another name.
+        moved = [name for name in removed if finished[name]["sha256"] == key["sha256"] is not None]
+        return f"it was {moved[0]} before, with label {finished[moved[0]]['label']}" if moved else None
+    if before["key"] is None:
+        return f"it {before['left_out']}"
+    if not isinstance(before["key"], dict):
+        return CHANGES["stages"]
+    changed = [text for part, text in CHANGES.items() if before["key"].get(part) != key[part]]
+    if changed:
+        return changed[0]
+    shard = before["shard"]
+    # Videos left out have none.
+    is_whole = not shard or file_digest(out / SHARDS / shard) == before["shard_sha256"]
+    return None if is_whole else "its shard was damaged or lost"
+
+
+def _refuse_unseen(entry: dict[str, Any], key: dict[str, Any]) -> None:
+    if entry["sha256"] is None and key["sha256"] is not None:
+        raise RefusedError(
+            f"each worker must be able to read the videos. Received: {entry['video']}, which can be read "
+            "here and could not be read by the worker it was given to. Put the videos into a folder that "
+            "all workers see under the same path"
+        )
 
 
 def _process_all(
@@ -181,40 +318,68 @@ def _process_all(
     classes: list[str],
     out: Path,
     config: BuildConfig,
-    workers: int,
+    crew: Crew,
     make_tools: MakeTools,
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Generator[tuple[str, dict[str, Any]]]:
     """Entries of videos as they are finished, in whatever order."""
     if not todo:
         return
     if todo[0].has_pictures and "mediapipe" in (config.pose.method, config.segmentation.method):
         pose_model(config.pose.model)  # fetched once, before the workers
-    # Fresh processes: TensorFlow and MediaPipe do not survive a fork.
-    with ProcessPoolExecutor(max_workers=max(1, workers), mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(process_video, one, classes, out, config, make_tools): one for one in todo}
-        try:
-            for future in as_completed(futures):
-                yield futures[future].id, future.result()
-        except OSError as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise RefusedError(
-                f"the data set must be writable to its end. Received: {error}. Free some space and start "
-                "again; finished videos are kept"
-            ) from error
-        except BrokenProcessPool as error:
-            raise RefusedError(
-                f"a worker must not die. Received: {error}. Start again with fewer --workers; "
-                "finished videos are kept"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    # Workers may stand in other folders.
+    todo = [replace(one, path=one.path.absolute()) for one in todo]
+    config = config.with_network_files(lambda path: str(Path(path).absolute()))
+    with _mark(out.absolute()) as mark:
+        task = functools.partial(
+            _process,
+            classes=classes,
+            mark=mark,
+            version=STAGES_VERSION,
+            config=config,
+            make_tools=make_tools,
+        )
+        for one, entry in run_each(task, todo, crew):
+            yield one.id, entry or _entry_of_killer(one, out)
+
+
+@contextlib.contextmanager
+def _mark(out: Path) -> Iterator[Path]:
+    """A file in the folder of shards by which workers know that they see the same folder."""
+    mark = out / SHARDS / f".{secrets.token_hex(8)}{PART}"
+    mark.touch()
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def _process(
+    source: Source, classes: list[str], mark: Path, version: int, config: BuildConfig, make_tools: MakeTools
+) -> dict[str, Any]:
+    """`process_video`, on what may be another machine."""
+    here = platform.node()
+    if version != STAGES_VERSION:
+        raise RefusedError(
+            f"each worker must have the tfgma that the build has. Received: stages of version "
+            f"{STAGES_VERSION} on {here}, {version} here. Install the same version there"
+        )
+    if not mark.exists():
+        raise RefusedError(
+            f"each worker must see --out under the same path. Received: {here}, which sees no "
+            f"{str(mark.parent)!r} of this build. Choose a folder that all workers share"
+        )
+    return process_video(source, classes, mark.parents[1], config, make_tools)
 
 
 def process_video(
     source: Source, classes: list[str], out: Path, config: BuildConfig, make_tools: MakeTools = standard_tools
 ) -> dict[str, Any]:
-    """Writes one video's shard and returns its entry for dataset.json. Runs in a worker process."""
+    """Writes one video's shard and returns its entry for dataset.json. Runs in a worker process.
+
+    Raises:
+        RefusedError: the tools cannot be had, whatever the video.
+        OSError: the shard cannot be written.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import cv2
 
@@ -226,32 +391,30 @@ def process_video(
     identity = Identity(classes.index(source.label), source.label, source.subject, source.id)
     shard = out / SHARDS / f"{source.id}.tfrecord"
     left_out = None
-    try:
-        with contextlib.ExitStack() as held:
-            clips = _clips(source, config, make_tools, report, held)
+    with contextlib.ExitStack() as held:
+        tools = held.enter_context(make_tools(config)) if source.has_pictures else None
+        try:
+            clips = _clips(source, config, tools, report)
             write_shard(shard, (encode_clip(clip, identity, config.jpeg_quality) for clip in clips))
-    except RefusedError as error:
-        left_out = str(error)
-    except OSError:
-        raise  # the disk, not the video
-    except Exception as error:  # one odd video must not end the work on a thousand others
-        left_out = f"{UNEXPECTED}: {type(error).__name__}: {error}"
+        except RefusedError as error:
+            left_out = str(error)
+        except OSError:
+            raise  # the disk, not the video
+        except Exception as error:  # one odd video must not end the work on a thousand others
+            left_out = f"{UNEXPECTED}: {type(error).__name__}: {error}"
     if left_out:
         shard.unlink(missing_ok=True)
     return _entry(source, report, shard, left_out)
 
 
-def _clips(
-    source: Source, config: BuildConfig, make_tools: MakeTools, report: Any, held: contextlib.ExitStack
-) -> Iterator[Clip]:
+def _clips(source: Source, config: BuildConfig, tools: Tools | None, report: Any) -> Iterator[Clip]:
     from pipelines.process import video_clips
     from pipelines.sequences import sequence_clips
 
-    if not source.has_pictures:
+    if tools is None:
         return sequence_clips(
             source.path, config, start_seconds=source.start, end_seconds=source.end, report=report
         )
-    tools = held.enter_context(make_tools(config))
     return video_clips(
         source.path,
         config,
@@ -264,20 +427,25 @@ def _clips(
     )
 
 
+def _entry_of_killer(source: Source, out: Path) -> dict[str, Any]:
+    """The entry of a video that ends whatever process works on it."""
+    from pipelines.process import ProcessReport
+
+    shard = out / SHARDS / f"{source.id}.tfrecord"
+    shard.unlink(missing_ok=True)
+    reason = (
+        f"{KILLED}, also when it was tried alone: out of memory, or a damaged file. Give the machine more "
+        "memory or convert the video with FFmpeg; the next build tries it again"
+    )
+    return _entry(source, ProcessReport(), shard, reason)
+
+
 def _entry(source: Source, report: Any, shard: Path, left_out: str | None) -> dict[str, Any]:
     decode = report.decode
     return {
         "id": source.id,
-        "video": source.path.name,
         "sha256": file_digest(source.path),
-        "subject": source.subject,
-        "label": source.label,
-        "group": source.group,
-        "start": source.start,
-        "end": source.end,
-        "box": source.box,
-        "age_weeks": source.age_weeks,
-        "other": source.other,
+        **_listing(source),
         "clips": 0 if left_out else report.clips,
         "clips_left_out": report.clips_left_out,
         "seconds": round(decode.seconds, 3),
@@ -293,6 +461,21 @@ def _entry(source: Source, report: Any, shard: Path, left_out: str | None) -> di
         "shard": None if left_out else shard.name,
         "shard_sha256": None if left_out else file_digest(shard),
         "left_out": left_out,
+    }
+
+
+def _listing(source: Source) -> dict[str, Any]:
+    """What the source says of a video, whatever is in it."""
+    return {
+        "video": source.path.name,
+        "subject": source.subject,
+        "label": source.label,
+        "group": source.group,
+        "start": source.start,
+        "end": source.end,
+        "box": None if source.box is None else list(source.box),
+        "age_weeks": source.age_weeks,
+        "other": source.other,
     }
 
 

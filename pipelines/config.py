@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -126,9 +126,50 @@ class BuildConfig(Settings):
                 raise ValueError(f"{section}.method {chosen.method} needs {section}.weights. Received: none")
         return self
 
+    def that_decide(self, *, pictures: bool) -> BuildConfig:
+        """These settings, with those that no shard of such a data set depends on set to their defaults.
+
+        Workers get nothing else, so equal results here are equal shards. `pictures`: false for files of
+        joints.
+        """
+        if not pictures:
+            return BuildConfig(clip=self.clip, quality=self.quality, keypoints=self.keypoints)
+        pose, segmentation, flow = self.pose, self.segmentation, self.flow
+        if pose.method != "openpose":
+            pose = _with_defaults(pose, "weights", "long_side_px")
+        elif segmentation.method != "mediapipe":
+            pose = _with_defaults(pose, "model", "min_score")
+        if segmentation.method != "u2net":
+            segmentation = _with_defaults(segmentation, "weights", "size")
+        if flow.method in STANDARD_METHODS:
+            flow = _with_defaults(flow, "weights", "num_updates")
+        keypoints = _with_defaults(self.keypoints, "fps")
+        sections = {"pose": pose, "segmentation": segmentation, "flow": flow, "keypoints": keypoints}
+        return self.model_copy(update=sections)
+
+    def with_network_files(self, change: Callable[[str], str]) -> BuildConfig:
+        """These settings with `change` of each file of weights that they name."""
+        sections = {}
+        for section, names in NETWORK_FILES.items():
+            settings = getattr(self, section)
+            named = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+            sections[section] = settings.model_copy(
+                update={name: change(path) for name, path in named.items()}
+            )
+        return self.model_copy(update=sections)
+
     def digest(self) -> str:
         """SHA-256 of the settings, equal for equal settings."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+
+
+NETWORK_FILES = {"pose": ("weights", "model"), "segmentation": ("weights",), "flow": ("weights",)}
+"""Settings that are paths."""
+
+
+def _with_defaults(settings: ModelT, *names: str) -> ModelT:
+    fields = type(settings).model_fields
+    return settings.model_copy(update={name: fields[name].default for name in names})
 
 
 def explain_invalid(error: ValidationError, where: str, values: Any = None) -> str:

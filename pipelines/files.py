@@ -13,8 +13,10 @@ PART = ".part"
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, writer: str = "") -> Iterator[Path]:
     """Gives a temporary name beside `path`; what the block wrote there becomes `path` at its end.
+
+    `writer` tells the temporary name apart from those of others who may write `path` at the same time.
 
     The bytes are on the disk before the name is, and the name is when this returns: after a power cut `path`
     is what it was before, or all of the new. If the block raises, or leaves nothing there, `path` is
@@ -23,19 +25,19 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written to, or is full.
     """
-    temporary = path.with_name(path.name + PART)
+    temporary = path.with_name(path.name + writer + PART)
     try:
         yield temporary
         if temporary.exists():
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Brings a folder's names to the disk, where the system can."""
     if os.name == "nt":  # folders cannot be opened there; NTFS logs renames itself
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,8 @@ def write_shard(path: Path, examples: Iterable[bytes]) -> int:
     """
     count = 0
     try:
-        with written_whole(path) as temporary:
+        # A worker that a scheduler gave up may still be writing the same shard.
+        with written_whole(path, f".{secrets.token_hex(4)}") as temporary:
             with tf.io.TFRecordWriter(str(temporary)) as writer:
                 for example in examples:
                     writer.write(example)

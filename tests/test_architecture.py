@@ -15,8 +15,9 @@ BASE = {
     "pipelines.optional",
     "pipelines.squares",
     "pipelines.files",
+    "pipelines.journal",
 }
-FLOOR_0 = {"schema", "config", "optional", "squares", "files"}
+FLOOR_0 = {"schema", "config", "optional", "squares", "files", "journal"}
 FLOOR_1 = {
     "manifest",
     "video",
@@ -52,6 +53,7 @@ FLOOR_2 = {
     "verify",
     "interchange",
     "reanimate",
+    "workers",
 }
 FLOOR_3 = {"config", "metrics", "aggregation", "layers", "outputs"}
 FLOOR_4 = {"models", "weights"}

@@ -187,6 +187,8 @@ def bad_input(tmp_path, case):
     if case == "empty folder":
         return ["build-tfrecords", videos, "--out", out], out
     write_video(videos / "FMs" / "anna" / "v.mp4", numbered_frames(90))
+    if case == "no scheduler":
+        return ["build-tfrecords", videos, "--out", out, "--scheduler", "tcp://127.0.0.1:9"], out
     if case == "nobody":
         return ["build-tfrecords", videos, "--out", out, "--config", STUDY], None
     if case == "unwritable":
@@ -220,6 +222,7 @@ def bad_input(tmp_path, case):
     "case",
     [
         "empty folder",
+        "no scheduler",
         "nobody",
         "unwritable",
         "unknown key",

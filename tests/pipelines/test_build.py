@@ -1,15 +1,20 @@
+import contextlib
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from pipelines.build import build_dataset, file_digest, read_index
-from pipelines.config import BuildConfig
+from pipelines import build
+from pipelines.build import BuildReport, build_dataset, file_digest, read_index
+from pipelines.config import BuildConfig, parse_settings
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, RefusedError
+from pipelines.workers import LocalCrew
 from tests.conftest import numbered_frames, write_video
+from tests.faults import CHEAP, cheap_tools, tools_that_cannot_be_had, write_sources
 from tests.pipelines.test_sequences import CONFIG as JOINTS_ALONE
 from tests.pipelines.test_sequences import walk, write_deeplabcut
 
@@ -169,7 +174,8 @@ def test_an_output_that_cannot_be_written_is_refused(three, tmp_path):
 def test_a_full_disk_stops_the_build_and_keeps_the_index(three, tmp_path, monkeypatch):
     from pipelines import records
 
-    (tmp_path / "a.tfrecord.part").symlink_to("/dev/full")
+    monkeypatch.setattr(records.secrets, "token_hex", lambda count: "0")
+    (tmp_path / "a.tfrecord.0.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"a\.tfrecord"):
         records.write_shard(tmp_path / "a.tfrecord", [b"x" * 200_000])
     assert not (tmp_path / "a.tfrecord").exists()
@@ -205,3 +211,219 @@ def test_a_dataset_json_that_was_cut_off_is_refused_and_the_remedy_helps(tmp_pat
         build_dataset(source, out, JOINTS_ALONE)
     (out / "dataset.json").unlink()
     assert build_dataset(source, out, JOINTS_ALONE) == first
+
+
+class CrewHere(LocalCrew):
+    """A thread of this process: no worker to wait for."""
+
+    @contextlib.contextmanager
+    def executor(self, *, alone=False):
+        with ThreadPoolExecutor(1) as executor:
+            yield executor
+
+
+@pytest.fixture
+def cheap(tmp_path, monkeypatch):
+    """Three cheap videos in a manifest; `build(rows, config)` builds them and gives the report."""
+    monkeypatch.setattr(build, "LocalCrew", CrewHere)
+    write_sources(tmp_path / "videos", 3, seconds=2)
+    rows = {
+        number: [f"{label}/subject_00{number}/v.mp4", f"s{number}", label, f"g{number}"]
+        for number, label in enumerate(("FMs", "PR", "WMs"))
+    }
+
+    def run(rows=rows, config=CHEAP, **options):
+        lines = [",".join(row) for row in [["video", "subject", "label", "group"], *rows.values()]]
+        (tmp_path / "videos" / "list.csv").write_text("\n".join(lines))
+        report = BuildReport()
+        source, out = tmp_path / "videos" / "list.csv", tmp_path / "dataset"
+        index = build_dataset(source, out, config, **{"make_tools": cheap_tools, "report": report} | options)
+        return report, index
+
+    run.rows = rows
+    return run
+
+
+def ids(rows):
+    return [row[0].removesuffix(".mp4").replace("/", "__") for row in rows.values()]
+
+
+def test_the_report_says_what_was_made_kept_redone_and_why_and_removed(cheap, tmp_path):
+    first, second, third = ids(cheap.rows)
+    report, _ = cheap()
+    assert (report.made, report.kept, report.redone, report.removed) == ([first, second, third], [], {}, [])
+    report, _ = cheap()
+    assert (report.made, report.kept, report.redone) == ([], [first, second, third], {})
+
+    changed = {0: cheap.rows[0], 1: [*cheap.rows[1][:2], "WMs", "g1"], 2: cheap.rows[2]}
+    report, index = cheap(changed)
+    # PR is gone, so WMs has another number.
+    assert report.redone == {second: "its label changed", third: "the number of its class changed"}
+    assert report.kept == [first]
+    assert index["classes"] == ["FMs", "WMs"]
+
+    del changed[2]
+    changed[0] = [*changed[0][:3], "siblings"]
+    report, index = cheap(changed)
+    assert (report.kept, report.redone, report.removed) == ([first, second], {}, [third])
+    assert [entry["group"] for entry in index["videos"]] == ["siblings", "g1"]  # said by the manifest alone
+    assert read_index(tmp_path / "dataset") == index
+    assert set(stamps(tmp_path / "dataset")) == {f"{first}.tfrecord", f"{second}.tfrecord"}
+
+    (tmp_path / "dataset" / "shards" / f"{first}.tfrecord").unlink()
+    with (tmp_path / "videos" / changed[1][0]).open("ab") as file:
+        file.write(b"x")
+    report, _ = cheap(changed)
+    assert report.redone == {first: "its shard was damaged or lost", second: "its file changed"}
+
+
+def test_a_video_moved_to_another_class_is_known_again(cheap, tmp_path):
+    root = tmp_path / "videos"
+    build_dataset(root, tmp_path / "dataset", CHEAP, make_tools=cheap_tools)
+    (root / "WMs" / "subject_000").mkdir()
+    (root / "FMs" / "subject_000" / "v.mp4").rename(root / "WMs" / "subject_000" / "v.mp4")
+    report = BuildReport()
+    build_dataset(root, tmp_path / "dataset", CHEAP, make_tools=cheap_tools, report=report)
+    moved, old = "WMs__subject_000__v", "FMs__subject_000__v"
+    assert report.redone[moved] == f"it was {old} before, with label FMs"
+    assert report.removed == [old]
+
+
+def test_settings_that_no_shard_depends_on_redo_nothing_and_others_do(cheap):
+    cheap()
+    idle = {
+        "flow": {"num_updates": 3},
+        "segmentation": {"size": 64},
+        "pose": {"long_side_px": 64},
+        "keypoints": {"fps": 5},
+    }
+    report, index = cheap(config=parse_settings(CHEAP.model_dump() | idle, BuildConfig, "test"))
+    assert len(report.kept) == 3
+    assert index["config"]["flow"]["num_updates"] == 3  # said as it was given
+    for deciding in (
+        {"flow": {"method": "dis"}},
+        {"keypoints": {"min_score": 0.2}},
+        {"jpeg_quality": 80},
+        {"quality": {"min_body_share": 0.5}},
+    ):
+        report, _ = cheap(config=parse_settings(CHEAP.model_dump() | deciding, BuildConfig, "test"))
+        assert set(report.redone.values()) == {"settings that it depends on changed"}
+        assert len(report.redone) == 3
+
+
+def test_settings_of_the_method_in_use_decide():
+    weights = {"weights": "w.npz"}
+
+    def decide(pictures=True, **sections):
+        return parse_settings(sections, BuildConfig, "test").that_decide(pictures=pictures)
+
+    standard = decide()
+    raft = {"method": "raft_small", **weights}
+    assert decide(flow=raft | {"num_updates": 3}) != decide(flow=raft)
+    openpose = {"method": "openpose", **weights}
+    assert decide(pose=openpose | {"long_side_px": 64}) != decide(pose=openpose)
+    # MediaPipe still gives the mask.
+    assert decide(pose=openpose | {"min_score": 0.1}) != decide(pose=openpose)
+    u2net = {"method": "u2net", **weights}
+    assert decide(segmentation=u2net | {"size": 64}) != decide(segmentation=u2net)
+    both = {"pose": openpose, "segmentation": u2net}
+    assert decide(**both | {"pose": openpose | {"min_score": 0.1}}) == decide(**both)
+    for section in ("flow", "segmentation", "pose"):
+        assert decide(**{section: weights}) == standard
+    for joints in ({"keypoints": {"fps": 5}}, {"quality": {"min_body_share": 0.1}}, {"clip": {"fps": 5}}):
+        assert decide(pictures=False, **joints) != decide(pictures=False)
+    for of_videos in ({"flow": {"method": "dis"}}, {"jpeg_quality": 80}, {"align_body": False}):
+        assert decide(pictures=False, **of_videos) == decide(pictures=False)
+        assert decide(**of_videos) != standard
+
+
+def test_weights_count_by_their_content(tmp_path):
+    def digest(path):
+        flow = {"method": "raft_small", "weights": str(path)}
+        return build._settings_digest(parse_settings({"flow": flow}, BuildConfig, "test"))
+
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").write_bytes(b"1")
+    first = digest(tmp_path / "a")
+    assert digest(tmp_path / "b") == first
+    (tmp_path / "a").write_bytes(b"2")
+    assert digest(tmp_path / "a") != first
+    assert digest(tmp_path / "none") != digest(tmp_path / "nothing")
+
+
+def test_whoever_chose_wrong_settings_for_a_moment_can_go_back(cheap, tmp_path):
+    _, first = cheap()
+    before = stamps(tmp_path / "dataset")
+
+    def stop(done, total, name):
+        if name:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cheap(config=CHEAP.model_copy(update={"jpeg_quality": 60}), progress=stop)
+    assert len(read_index(tmp_path / "dataset")["videos"]) == 1
+    report, index = cheap()
+    assert len(report.kept) >= 1
+    assert set(report.redone.values()) <= {
+        "settings that it depends on changed",
+        "its shard was damaged or lost",
+    }
+    assert index == first
+    after = stamps(tmp_path / "dataset")
+    assert all(after[f"{name}.tfrecord"] == before[f"{name}.tfrecord"] for name in report.kept)
+
+
+def test_what_the_journal_holds_is_finished(cheap, tmp_path):
+    _, index = cheap()
+    out = tmp_path / "dataset"
+    assert not (out / "journal.jsonl").exists()
+    before = stamps(out)
+    lines = [json.dumps(entry) for entry in index["videos"]]
+    (out / "journal.jsonl").write_text("\n" + "\n".join(lines[:2]) + "\n" + lines[2][:-5])
+    (out / "dataset.json").unlink()
+    report, again = cheap()
+    assert len(report.kept) == 2
+    assert again == index
+    assert sum(stamps(out)[name] != before[name] for name in before) == 1
+
+
+def test_tools_that_cannot_be_had_are_no_fault_of_the_videos(cheap, tmp_path):
+    with pytest.raises(RefusedError, match=r"no tools. Received: none"):
+        cheap(make_tools=tools_that_cannot_be_had)
+    assert not (tmp_path / "dataset" / "dataset.json").exists()
+
+
+def test_a_full_disk_is_one_sentence(cheap, tmp_path, monkeypatch):
+    (tmp_path / "dataset" / "shards").mkdir(parents=True)
+    (tmp_path / "dataset" / "journal.jsonl").symlink_to("/dev/full")
+    monkeypatch.setattr(build.Journal, "read", lambda self: [])
+    with pytest.raises(
+        RefusedError, match=r"writable to its end. Received: .*No space left.*Free some space"
+    ):
+        cheap()
+
+
+def test_workers_elsewhere_must_see_the_folders_and_have_the_same_code(cheap, tmp_path):
+    from pipelines.manifest import read_sources
+
+    (tmp_path / "dataset" / "shards").mkdir(parents=True)
+    mark = tmp_path / "dataset" / "shards" / "mark"
+    arguments = [read_sources(tmp_path / "videos")[0], ["FMs"], mark]
+    with pytest.raises(
+        RefusedError, match=r"each worker must see --out under the same path. Received: .*shards"
+    ):
+        build._process(*arguments, build.STAGES_VERSION, CHEAP, cheap_tools)
+    mark.touch()
+    with pytest.raises(RefusedError, match=r"the tfgma that the build has. Received: stages of version"):
+        build._process(*arguments, build.STAGES_VERSION + 1, CHEAP, cheap_tools)
+    assert build._process(*arguments, build.STAGES_VERSION, CHEAP, cheap_tools)["clips"] == 2
+
+
+def test_a_video_that_only_the_build_sees_is_refused(cheap, tmp_path):
+    def blind(config):
+        for path in (tmp_path / "videos").rglob("*.mp4"):
+            path.unlink(missing_ok=True)
+        return cheap_tools(config)
+
+    with pytest.raises(RefusedError, match=r"each worker must be able to read the videos. Received: v.mp4"):
+        cheap(make_tools=blind)

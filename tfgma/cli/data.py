@@ -192,9 +192,21 @@ def preview(
 @click.option("--config", type=PATH, help="A study's YAML file; its section `build` counts.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides the config.")
 @WORKERS
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="A Dask scheduler, such as tcp://host:8786: its workers do the work. SOURCE and --out must lie in "
+    "folders that they share.",
+)
 @JSON
 def build_tfrecords(
-    source: Path, out: Path, config: Path | None, overrides: tuple[str, ...], workers: int, as_json: bool
+    source: Path,
+    out: Path,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    workers: int,
+    scheduler: str | None,
+    as_json: bool,
 ) -> None:
     """Turn the videos of SOURCE into TFRecords of upright, cut-out bodies and their optical flow.
 
@@ -206,7 +218,7 @@ def build_tfrecords(
     Example:
       tfgma build-tfrecords videos --out dataset --config configs/demo.yaml
     """
-    from pipelines.build import build_dataset
+    from pipelines.build import BuildReport, build_dataset
     from pipelines.tools import standard_tools
     from tfgma.config import load_study
 
@@ -216,8 +228,18 @@ def build_tfrecords(
         from tfgma.preprocessing import make_tools, refuse_unusable_weights
 
         refuse_unusable_weights(study.build)
+    report = BuildReport()
     with progress_bar("build") as tell:
-        index = build_dataset(source, out, study.build, workers=workers, make_tools=make_tools, progress=tell)
+        index = build_dataset(
+            source,
+            out,
+            study.build,
+            workers=workers,
+            scheduler=scheduler,
+            make_tools=make_tools,
+            progress=tell,
+            report=report,
+        )
     used = [entry for entry in index["videos"] if entry["shard"]]
     left_out = [entry for entry in index["videos"] if not entry["shard"]]
     damaged = [entry for entry in used if entry["quality"]["damaged"]]
@@ -227,12 +249,22 @@ def build_tfrecords(
                 "out": str(out),
                 "videos": len(used),
                 "clips": sum(entry["clips"] for entry in used),
+                "made": len(report.made),
+                "kept": len(report.kept),
+                "redone": report.redone,
+                "removed": report.removed,
                 "left_out": {entry["id"]: entry["left_out"] for entry in left_out},
                 "damaged": {entry["id"]: entry["quality"]["damaged"] for entry in damaged},
             }
         )
         return
     click.echo(f"{len(used)} videos, {sum(entry['clips'] for entry in used)} clips in {out}")
+    counts = {name: len(getattr(report, name)) for name in ("made", "kept", "redone", "removed")}
+    click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
+    for identifier, reason in report.redone.items():
+        click.echo(f"redone {identifier}: {reason}")
+    for identifier in report.removed:
+        click.echo(f"removed {identifier}: no longer in the source")
     for entry in damaged:
         click.echo(f"damaged {entry['id']}: {entry['quality']['damaged']}; what decodes is used")
     for entry in left_out:

@@ -52,6 +52,7 @@ def main() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if not debug:
         silence_native_logs()
+        os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
         # Libraries warn users of their own deprecations; tests run with warnings shown.
         warnings.simplefilter("ignore")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -1,0 +1,228 @@
+"""Runs one function over many videos in processes that may die."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import ProcessPoolExecutor as Processes
+from contextlib import AbstractContextManager
+from multiprocessing import get_context, parent_process
+from typing import Protocol, Self, TypeVar
+
+from pipelines.optional import load
+from pipelines.schema import RefusedError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+HOPELESS = 3
+"""After so many items that killed their workers, and not one that did not, the fault is not the items'."""
+
+CONNECT_SECONDS = 5
+
+
+class Crew(Protocol):
+    """Processes that take work.
+
+    `deaths`: what the future of an item raises whose worker died. `chances`: how often it is tried alone.
+    """
+
+    deaths: tuple[type[Exception], ...]
+    chances: int
+
+    def room(self) -> int:
+        """Items that may be under way at a time."""
+
+    def executor(self, *, alone: bool = False) -> AbstractContextManager[Executor]:
+        """Takes the items; `alone`: one after the other. Left by an exception, what waits is dropped."""
+
+
+class LocalCrew:
+    """Processes of this machine. Use as a context manager."""
+
+    deaths: tuple[type[Exception], ...] = (BrokenExecutor,)
+    chances = 2
+
+    def __init__(self, workers: int) -> None:
+        """`workers` processes at a time."""
+        self._workers = max(1, workers)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        """Nothing is left to end."""
+
+    def room(self) -> int:
+        """One item a process: whoever is under way when a process dies is under suspicion."""
+        return self._workers
+
+    @contextlib.contextmanager
+    def executor(self, *, alone: bool = False) -> Iterator[Executor]:
+        """Fresh processes: TensorFlow and MediaPipe do not survive a fork."""
+        pool = Processes(1 if alone else self._workers, get_context("spawn"), initializer=_die_with_parent)
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _die_with_parent() -> None:
+    """A worker whose parent was killed would otherwise wait for work for ever."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class DaskCrew:
+    """The workers of a Dask scheduler. Use as a context manager."""
+
+    chances = 1
+    """The scheduler has tried several workers before it gives an item up."""
+
+    def __init__(self, address: str) -> None:
+        """Connects to the scheduler at `address`, such as tcp://host:8786.
+
+        Raises:
+            RefusedError: the package distributed is missing, or nothing answers there.
+        """
+        distributed = load("distributed", "cluster")
+        self.deaths: tuple[type[Exception], ...] = (distributed.scheduler.KilledWorker,)
+        self._address = address
+        try:
+            self._client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise RefusedError(
+                f"--scheduler must be the address of a running Dask scheduler. Received: {address!r} "
+                f"({reason[0]}). Start one with dask scheduler, and give the address that it prints"
+            ) from error
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        """Ends the connection; the workers stay."""
+        self._client.close(timeout=CONNECT_SECONDS)
+
+    def room(self) -> int:
+        """More than the workers there are: clusters that grow do so for what waits."""
+        try:
+            return 8 + 2 * sum(self._client.nthreads().values())
+        except OSError as error:
+            raise self._gone() from error
+
+    @contextlib.contextmanager
+    def executor(self, *, alone: bool = False) -> Iterator[Executor]:
+        """The scheduler's; nothing else is under way when an item is alone."""
+        executor = self._client.get_executor(pure=False)
+        try:
+            yield executor
+        except CancelledError as error:  # futures of a scheduler that went away
+            raise self._gone() from error
+        except RuntimeError as error:
+            if "deserialization" not in str(error):
+                raise
+            raise RefusedError(
+                "each worker must have the packages that the build has. Received: "
+                f"{error.__cause__ or 'a task that a worker could not read'}. Install the same version of "
+                "tfgma[cluster] on every machine"
+            ) from error
+        finally:
+            executor.shutdown(wait=False)
+
+    def _gone(self) -> RefusedError:
+        return RefusedError(
+            f"the scheduler must run to the build's end. Received: {self._address!r}, which went away. "
+            "Start it and the build again; finished videos are kept"
+        )
+
+
+def run_each(
+    function: Callable[[Item], Result], items: Iterable[Item], crew: Crew
+) -> Iterator[tuple[Item, Result | None]]:
+    """`function` of every item, in whatever order; None for an item that kills its worker.
+
+    A worker that dies is replaced, and what was under way is tried again, one item at a time. When
+    `function` raises, what runs may finish, and the first error is then raised.
+
+    Raises:
+        RefusedError: workers die whatever they are given, or the scheduler went away.
+    """
+    waiting = deque(items)
+    killers, any_lived = 0, False
+    while waiting:
+        suspects: list[Item] = []
+        for item, result in _together(function, waiting, crew, suspects):
+            any_lived = True
+            yield item, result
+        for item in suspects:
+            answer = _alone(function, item, crew)
+            any_lived |= answer is not None
+            killers += answer is None
+            if killers >= HOPELESS and not any_lived:
+                raise RefusedError(
+                    f"a worker must live through a video. Received: {killers} videos that each killed their "
+                    "worker, tried alone, and none that did not. Give the machine more memory"
+                )
+            yield item, answer
+
+
+def _together(
+    function: Callable[[Item], Result], waiting: deque[Item], crew: Crew, suspects: list[Item]
+) -> Iterator[tuple[Item, Result]]:
+    """Takes from `waiting` until it is empty or the executor broke; `suspects` gets who was there then."""
+    running: dict[Future[Result], Item] = {}
+    failure: Exception | None = None
+    is_broken = any_lived = False
+    with crew.executor() as executor:
+        while True:
+            # If not one item lived so far, they may all be the same.
+            goes_on = not (is_broken or failure or (suspects and not any_lived))
+            while goes_on and waiting and len(running) < crew.room():
+                try:
+                    running[executor.submit(function, waiting[0])] = waiting[0]
+                except BrokenExecutor:
+                    is_broken = True
+                    break
+                waiting.popleft()
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                item = running.pop(future)
+                try:
+                    result = future.result()
+                except crew.deaths as death:
+                    suspects.append(item)
+                    is_broken |= isinstance(death, BrokenExecutor)
+                except CancelledError:
+                    raise
+                except Exception as error:
+                    failure = failure or error
+                    running = {other: name for other, name in running.items() if not other.cancel()}
+                else:
+                    any_lived = True
+                    yield item, result
+        if failure:
+            raise failure
+
+
+def _alone(function: Callable[[Item], Result], item: Item, crew: Crew) -> Result | None:
+    for _ in range(crew.chances):
+        with crew.executor(alone=True) as executor:
+            try:
+                return executor.submit(function, item).result()
+            except crew.deaths:
+                continue
+    return None

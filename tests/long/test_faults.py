@@ -1,0 +1,125 @@
+"""Builds that are killed, lose a cluster's worker, or fill the disk, end as undisturbed ones do."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults import BUILD, ROOT, cluster, content, journalled, start_build, write_sources
+from tests.test_faults import kill_and_resume
+
+pytestmark = pytest.mark.long
+
+VIDEOS = 60
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    source = write_sources(folder / "videos", VIDEOS)
+    build = start_build(source, folder / "dataset")
+    assert build.wait(600) == 0, build.stderr.read()
+    return source, folder / "dataset"
+
+
+def test_twenty_kills(undisturbed, tmp_path):
+    source, dataset = undisturbed
+    moments = kill_and_resume(source, tmp_path / "dataset", random.Random(0), 20)
+    print(f"\nfinished videos at the kills: {moments} of {VIDEOS}")
+    assert content(tmp_path / "dataset") == content(dataset)
+
+
+def test_a_worker_of_a_cluster_is_killed_again_and_again(undisturbed, tmp_path):
+    pytest.importorskip("distributed")
+    source, dataset = undisturbed
+    with cluster(tmp_path) as address:
+        build = start_build(source, tmp_path / "dataset", scheduler=address)
+        kills, seen = 0, set()
+        deadline = time.monotonic() + 500
+        while build.poll() is None and time.monotonic() < deadline:
+            workers = workers_below(tmp_path)
+            if kills < 3 and len(journalled(tmp_path / "dataset")) > 5 * kills and workers:
+                victim = workers[kills % len(workers)]
+                if victim not in seen:
+                    os.kill(victim, signal.SIGKILL)
+                    seen.add(victim)
+                    kills += 1
+            time.sleep(0.02)
+        assert build.wait(10) == 0, build.stderr.read()
+    assert kills == 3
+    assert content(tmp_path / "dataset") == content(dataset)
+
+
+def workers_below(folder):
+    """Process ids of the nannies' children that stand in `folder`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if (path / "cwd").resolve() == folder.resolve() and b"spawn_main" in (
+                path / "cmdline"
+            ).read_bytes():
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def test_a_killed_build_on_a_cluster_goes_on(undisturbed, tmp_path):
+    pytest.importorskip("distributed")
+    source, dataset = undisturbed
+    with cluster(tmp_path) as address:
+        kill_and_resume(source, tmp_path / "dataset", random.Random(2), 4, scheduler=address)
+    assert content(tmp_path / "dataset") == content(dataset)
+
+
+FULL = """
+set -e
+mount -t tmpfs -o size=$1 tmpfs "$2"
+shift
+status=0
+"$3" "$4" "$5" "$1/dataset" cheap_tools 2 "" 2> "$2/refusal" || status=$?
+cp "$1/dataset/journal.jsonl" "$2/journal" || true
+mount -o remount,size=100m "$1"
+"$3" "$4" "$5" "$1/dataset" cheap_tools 2 ""
+cp -r "$1/dataset" "$2/dataset"
+exit $((status + 10))
+"""
+
+
+def test_a_full_disk_is_refused_in_one_sentence_and_the_build_goes_on_when_there_is_space(
+    undisturbed, tmp_path
+):
+    """A small file system in a name space of its own; needs no root where users may have such."""
+    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("this system lets nobody mount a file system of a fixed size")
+    source, dataset = undisturbed
+    size = sum(path.stat().st_size for path in (dataset / "shards").iterdir())
+    for share in (0.05, 0.4, 0.8):
+        disk, kept = tmp_path / f"disk_{share}", tmp_path / f"kept_{share}"
+        disk.mkdir()
+        kept.mkdir()
+        (kept / "build.py").write_text(BUILD)
+        arguments = [str(disk), str(kept), sys.executable, str(kept / "build.py"), str(source)]
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", FULL, "sh", f"{round(share * size / 1024)}k", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+            },
+        )
+        assert done.returncode == 11, done.stderr
+        refusal = (kept / "refusal").read_text()
+        print(f"\n{share:.0%} of the space: {refusal.strip()}")
+        assert "the data set must be writable to its end. Received: " in refusal
+        assert "Traceback" not in refusal
+        assert content(kept / "dataset") == content(dataset)
