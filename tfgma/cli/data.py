@@ -20,6 +20,18 @@ WORKERS = click.option(
     show_default="all cores",
     help="Processes.",
 )
+QUALITY_COLUMNS = (
+    ("body_share", "body found", True),
+    ("visible", "limbs inside", True),
+    ("mask_certainty", "outline certain", True),
+    ("sharpness", "sharp", False),
+    ("brightness", "light", False),
+    ("other_people", "others", True),
+    ("hands", "hands", True),
+    ("camera_speed", "camera", False),
+)
+"""Figures of a video in dataset.json (pipelines.quality), their titles, whether they are shares of one."""
+
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one machine-readable object.")
 
 
@@ -166,21 +178,17 @@ def preview(
     if as_json:
         print_json({"out": str(out), "items": [item.as_json() for item in items]})
         return
-    rows = []
-    for item in items:
-        figures = item.figures
-        rows.append(
-            [
-                item.source.name,
-                item.verdict.replace("_", " "),
-                f"{figures.body:.0%}",
-                f"{figures.visible:.0%}",
-                f"{figures.mask_certainty:.0%}",
-                f"{figures.sharpness:.2f}",
-                "; ".join(item.reasons),
-            ]
-        )
-    header = ["source", "verdict", "body found", "limbs inside", "outline certain", "sharpness", "reasons"]
+    columns = [("body", "body found", True), *QUALITY_COLUMNS[1:]]
+    rows = [
+        [
+            item.source.name,
+            item.verdict.replace("_", " "),
+            *(_shown(getattr(item.figures, name), as_share) for name, _, as_share in columns),
+            "; ".join(item.reasons),
+        ]
+        for item in items
+    ]
+    header = ["source", "verdict", *(title for _, title, _ in columns), "reasons"]
     print_table(f"{len(items)} items, sheets in {out}", header, rows)
 
 
@@ -309,15 +317,21 @@ def inspect(dataset: Path, picture: Path | None, verify: bool, as_json: bool) ->
             entry["subject"],
             entry["label"],
             f"{entry['seconds']:.1f}",
-            str(entry["clips"]),
-            f"{entry['quality']['body_share']:.0%}",
+            f"{entry['clips']} of {entry['clips'] + entry['clips_left_out']}",
+            *(_shown(entry["quality"].get(name), as_share) for name, _, as_share in QUALITY_COLUMNS),
             entry["left_out"] or entry["quality"]["damaged"] or "",
         ]
         for entry in index["videos"]
     ]
-    header = ["video", "subject", "class", "seconds", "clips", "body found", "note"]
+    columns = [title for _, title, _ in QUALITY_COLUMNS]
+    header = ["video", "subject", "class", "seconds", "clips", *columns, "note"]
     print_table(f"{dataset}: classes {', '.join(index['classes'])}", header, rows)
     click.echo(f"contact sheet: {sheet}" if sheet else "no clips to show")
+
+
+def _shown(value: float | None, as_share: bool) -> str:
+    """A figure of quality; a dash where there is none."""
+    return "-" if value is None else f"{value:.0%}" if as_share else f"{value:.2f}"
 
 
 def _verify(dataset: Path, index: dict[str, Any], as_json: bool) -> None:
