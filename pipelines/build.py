@@ -29,7 +29,7 @@ SHARDS = "shards"
 BESIDE = ("contact_sheet.png",)
 """Other files that a data set's folder may hold; they do not keep a build from it."""
 
-STAGES_VERSION = 3
+STAGES_VERSION = 4
 """Raised whenever the code of a stage changes what it writes; older shards are then made anew."""
 
 UNEXPECTED = "failed unexpectedly"
@@ -68,7 +68,8 @@ def build_dataset(
     for one in sources:
         before = finished.get(one.id)
         if before and before["key"] == keys[one.id] and _is_whole(out, before):
-            entries[one.id] = before
+            # What the shard does not hold may have changed since, such as the group.
+            entries[one.id] = before | _manifest_facts(one)
     todo = [one for one in sources if one.id not in entries]
     done = len(entries)
     progress(done, len(sources), "")
@@ -267,11 +268,9 @@ def _entry(source: Source, report: Any, shard: Path, left_out: str | None) -> di
         "sha256": file_digest(source.path),
         "subject": source.subject,
         "label": source.label,
-        "group": source.group,
         "start": source.start,
         "end": source.end,
-        "age_weeks": source.age_weeks,
-        "other": source.other,
+        **_manifest_facts(source),
         "clips": 0 if left_out else report.clips,
         "clips_left_out": report.clips_left_out,
         "seconds": round(decode.seconds, 3),
@@ -281,10 +280,21 @@ def _entry(source: Source, report: Any, shard: Path, left_out: str | None) -> di
             "repeated_frames": decode.repeated,
             "damaged": decode.damaged,
         },
+        "fingerprint": report.fingerprint,
         "alignment": asdict(report.alignment) if report.alignment else None,
         "shard": None if left_out else shard.name,
         "shard_sha256": None if left_out else file_digest(shard),
         "left_out": left_out,
+    }
+
+
+def _manifest_facts(source: Source) -> dict[str, Any]:
+    """What the manifest says of a video beside what its shard holds."""
+    return {
+        "group": source.group,
+        "split": source.split,
+        "age_weeks": source.age_weeks,
+        "other": source.other,
     }
 
 

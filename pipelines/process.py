@@ -14,6 +14,7 @@ import numpy as np
 from pipelines.alignment import Alignment, estimate_alignment, middle_square
 from pipelines.clips import Clip, ends_clip, is_wanted
 from pipelines.config import BuildConfig
+from pipelines.fingerprints import Fingerprint
 from pipelines.flow import ZERO_LEVEL, FlowEstimator, quantize_flow
 from pipelines.joint_features import joint_features, to_openpose_joints
 from pipelines.pose import Body
@@ -30,13 +31,17 @@ MOST_REPEATED = 0.3
 
 @dataclass
 class ProcessReport:
-    """What happened to one video; filled while its clips are made."""
+    """What happened to one video; filled while its clips are made.
+
+    `fingerprint`: see pipelines.fingerprints; None of joints alone, which have no pictures.
+    """
 
     decode: DecodeReport = field(default_factory=DecodeReport)
     frames_with_body: int = 0
     clips: int = 0
     clips_left_out: int = 0
     alignment: Alignment | None = None
+    fingerprint: str | None = None
 
     @property
     def body_share(self) -> float:
@@ -94,8 +99,11 @@ def video_clips(
     flow = FlowEstimator(config.flow.method) if flow is None else flow
     upright = _set_upright(_find_bodies(frames, finder, report), config, flow, report)
     window: deque[_Upright] = deque(maxlen=spec.num_frames)
+    fingerprint = Fingerprint(spec.fps)
     last_index = -1
     for index, frame in upright:
+        if frame.found:
+            fingerprint.add(index, frame.rgb, frame.mask)
         if index != last_index + 1:
             window.clear()
         last_index = index
@@ -109,6 +117,7 @@ def video_clips(
             yield clip
         else:
             report.clips_left_out += 1
+    report.fingerprint = fingerprint.text()
     _refuse_fruitless(path, config, report)
 
 

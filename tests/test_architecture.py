@@ -27,18 +27,20 @@ FLOOR_1 = {
     "flow",
     "clips",
     "splits",
+    "fingerprints",
     "synthetic",
     "keypoints",
     "joint_features",
     "part_association",
     "inputs",
 }
-FLOOR_2 = {"records", "transforms", "dataset", "build", "process", "tools", "sequences"}
+FLOOR_2 = {"records", "transforms", "dataset", "build", "process", "tools", "sequences", "duplicates"}
 FLOOR_3 = {"config", "metrics", "aggregation", "layers", "outputs"}
 FLOOR_4 = {"models", "weights"}
 ALLOWED_ON_FLOOR_1 = BASE | {"cv2", "av", "mediapipe", "flatbuffers", "platformdirs", "sklearn"}
 NO_TENSORFLOW = {
     "pipelines/process.py",
+    "pipelines/duplicates.py",
     "tfgma/inference.py",
     "tfgma/bundle.py",
     "tfgma/pictures.py",

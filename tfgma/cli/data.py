@@ -130,19 +130,24 @@ def build_tfrecords(
 @click.option("--picture", type=PATH, help="Where the contact sheet goes; default DATASET/contact_sheet.png.")
 @JSON
 def inspect(dataset: Path, picture: Path | None, as_json: bool) -> None:
-    """Show what a data set holds: a table, and a contact sheet as a picture.
+    """Show what a data set holds: a table, recordings that stand there twice, a contact sheet as a picture.
 
     \b
     Example:
       tfgma inspect dataset
     """
+    from dataclasses import asdict
+
     from pipelines.build import read_index
+    from pipelines.duplicates import same_recordings
     from tfgma.inspection import write_contact_sheet
 
     index = read_index(dataset)
+    same = same_recordings([entry for entry in index["videos"] if entry["shard"]])
     sheet = write_contact_sheet(dataset, index, picture or dataset / "contact_sheet.png")
     if as_json:
-        print_json({**index, "contact_sheet": str(sheet) if sheet else None})
+        twice = [asdict(one) for one in same]
+        print_json({**index, "same_recordings": twice, "contact_sheet": str(sheet) if sheet else None})
         return
     rows = [
         [
@@ -158,4 +163,7 @@ def inspect(dataset: Path, picture: Path | None, as_json: bool) -> None:
     ]
     header = ["video", "subject", "class", "seconds", "clips", "body found", "note"]
     print_table(f"{dataset}: classes {', '.join(index['classes'])}", header, rows)
+    for one in same:
+        names = " and ".join(f"{video} of {who}" for video, who in zip(one.videos, one.subjects, strict=True))
+        click.echo(f"one recording under two names: {names}, {one.why}")
     click.echo(f"contact sheet: {sheet}" if sheet else "no clips to show")

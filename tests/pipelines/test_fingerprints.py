@@ -1,0 +1,102 @@
+import cv2
+import numpy as np
+import pytest
+
+from pipelines.fingerprints import (
+    MIN_COMMON_STEPS,
+    MOST_STEPS,
+    SAME_FROM,
+    Fingerprint,
+    agreement,
+    read_fingerprint,
+)
+
+FPS, SIZE, SECONDS = 6, 64, 12
+
+
+def figure(seed, at, light=0.0):
+    """A trunk and four limbs that swing, (64, 64, 3) uint8, at `at` seconds; its mask, 255 on the body."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    cv2.ellipse(mask, (32, 32), (7, 14), 0, 0, 360, 255, -1)
+    for x, y, rest in ((26, 22, 200), (38, 22, -20), (28, 44, 120), (36, 44, 60)):
+        rates, phases = rng.uniform(0.2, 0.9, 3), rng.uniform(0, 6.3, 3)
+        angle = np.radians(rest + 25 * np.sin(6.3 * rates * at + phases).sum())
+        tip = (round(x + 14 * np.cos(angle)), round(y + 14 * np.sin(angle)))
+        cv2.line(mask, (x, y), tip, 255, 5, cv2.LINE_AA)
+    grey = np.clip(mask * 0.6 + light, 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2), mask
+
+
+def fingerprint(seed, *, start=0.0, seconds=SECONDS, change=lambda rgb, mask: (rgb, mask), skip=(), light=0.0):
+    made = Fingerprint(FPS)
+    for index in range(round(seconds * FPS)):
+        if index not in skip:
+            made.add(index, *change(*figure(seed, start + index / FPS, light)))
+    return read_fingerprint(made.text())
+
+
+def test_a_step_is_a_word_of_signs_and_no_movement_is_none():
+    signs = fingerprint(1)
+    assert signs.shape == (2 * SECONDS, 64)
+    assert (signs[0] == 0).all()  # nothing came before
+    assert set(np.unique(signs[1:])) == {-1, 1}
+    assert (signs[1:, 0] == 1).all()
+    still = fingerprint(1, change=lambda rgb, mask: figure(1, 0.0))
+    assert still.shape == (24, 64)
+    assert not still.any()
+
+
+def test_the_same_movement_is_found_wherever_it_begins_and_however_it_is_lit():
+    whole = fingerprint(3)
+    assert agreement(whole, whole) == 1
+    # Half a step off the grid, the worst that a cut can do.
+    part = fingerprint(3, start=3.25, seconds=6, light=20)
+    assert agreement(whole, part) > SAME_FROM
+    assert agreement(part, whole) == pytest.approx(agreement(whole, part))
+
+
+def test_a_mirrored_copy_is_found():
+    mirrored = fingerprint(3, change=lambda rgb, mask: (rgb[:, ::-1].copy(), mask[:, ::-1].copy()))
+    assert agreement(fingerprint(3), mirrored) > 0.9
+    flipped = fingerprint(3, change=lambda rgb, mask: (rgb[::-1].copy(), mask[::-1].copy()))
+    assert agreement(fingerprint(3), flipped) < SAME_FROM
+
+
+def test_other_movements_of_the_same_figure_are_no_copies():
+    signs = [fingerprint(seed) for seed in range(20)]
+    scores = [agreement(a, b) for n, a in enumerate(signs) for b in signs[:n]]
+    assert max(scores) < SAME_FROM
+
+
+def test_what_lies_around_the_body_does_not_count():
+    rng = np.random.default_rng(0)
+
+    def in_snow(rgb, mask):
+        return np.where(mask[..., None] < 128, rng.integers(0, 256, rgb.shape, np.uint8), rgb), mask
+
+    np.testing.assert_array_equal(fingerprint(2, change=in_snow), fingerprint(2))
+
+
+def test_steps_without_a_body_are_empty_and_the_others_keep_their_place():
+    gap = fingerprint(5, skip=range(30, 42))  # 5 s to 7 s
+    whole = fingerprint(5)
+    assert not gap[10:15].any()  # the first step after the gap has nothing to differ from
+    np.testing.assert_array_equal(gap[15:], whole[15:])
+    np.testing.assert_array_equal(gap[:10], whole[:10])
+
+
+def test_too_little_in_common_says_nothing():
+    few = fingerprint(3, seconds=(MIN_COMMON_STEPS) / 2)  # one step less, for the first has none before it
+    assert agreement(few, few) == -1
+    assert agreement(few, np.zeros((0, 64), np.float32)) == -1
+    enough = fingerprint(3, seconds=(MIN_COMMON_STEPS + 1) / 2)
+    assert agreement(enough, enough) == 1
+
+
+def test_a_fingerprint_does_not_grow_without_end():
+    made = Fingerprint(FPS)
+    picture, mask = figure(1, 0.0)
+    made.add(0, picture, mask)
+    made.add(10**9, picture, mask)
+    assert read_fingerprint(made.text()).shape == (MOST_STEPS, 64)
