@@ -2,19 +2,23 @@
 
 Pictures of two infants on one sheet look alike, so a perceptual hash of frames would take them for copies.
 What is hashed here is change: each half second of the upright, cut-out body less the half second before, as
-the signs of its lowest frequencies. The place, the light and the camera's scale and shake are gone by then,
+the signs of its lowest frequencies, as in pHash. The place, the light and the camera's scale and shake are gone by then,
 and what is left is as good as never the same in two recordings.
 """
 
 from __future__ import annotations
 
 import base64
+from collections import deque
 
 import cv2
 import numpy as np
 
-STEP_SECONDS = 0.5
-MOST_STEPS = 2400
+STEP_SECONDS = 1 / 3
+WINDOW_SECONDS = 0.5
+"""A step compares the mean pictures of two windows that follow each other."""
+
+MOST_STEPS = 3600
 """Of longer videos the first 20 minutes count."""
 
 SIDE_PX = 32
@@ -22,70 +26,65 @@ FREQUENCIES = 8
 MIN_CHANGE = 1.0
 """Grey levels, standard deviation over the picture; less is the noise of a camera and of the mask's edge."""
 
-MIN_COMMON_STEPS = 8
+MIN_COMMON_STEPS = 12
 """Steps with movement that two videos must share to be compared: 4 s."""
 
 SAME_FROM = 0.5
 """Agreement from which on two videos are one recording; see tests/long/test_fingerprint_figures.py."""
 
 _BITS = FREQUENCIES**2
-_MIRRORED = np.where(np.arange(_BITS) % FREQUENCIES % 2, -1, 1).astype(np.float32)
+_ODD = np.flatnonzero(np.arange(_BITS) % FREQUENCIES % 2 == 1)
+_EVEN = np.setdiff1d(np.arange(1, _BITS), _ODD)
 
 
 class Fingerprint:
-    """Collects a video's fingerprint while its frames go by; holds two small pictures and one word a step."""
+    """Collects a video's fingerprint while its frames go by; holds a second of small pictures."""
 
     def __init__(self, fps: float) -> None:
         """`fps`: frames a second of the sampling grid."""
         self._frames_in_step = max(1, round(fps * STEP_SECONDS))
-        self._step, self._count = 0, 0
-        self._sum = np.zeros((SIDE_PX, SIDE_PX), np.float32)
-        self._before: np.ndarray | None = None
+        self._frames_in_window = max(1, round(fps * WINDOW_SECONDS))
+        self._recent: deque[np.ndarray | None] = deque(maxlen=2 * self._frames_in_window)
+        self._frames = 0
         self._words = bytearray()
 
     def add(self, index: int, rgb: np.ndarray, mask: np.ndarray) -> None:
         """The next frame in which a body was found.
 
         Args:
-            index: its place on the sampling grid.
+            index: its place on the sampling grid; frames that are never given break the windows they are in.
             rgb: (S, S, 3) uint8, upright body.
             mask: (S, S) uint8, 255 on the body.
         """
-        step = index // self._frames_in_step
-        while self._step < step and not self._full:
-            self._end_step()
-        if self._full:
+        most = MOST_STEPS * self._frames_in_step
+        while self._frames < min(index, most):
+            self._push(None)
+        if self._frames == most:
             return
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         grey[mask < 128] = 0
-        self._sum += cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
-        self._count += 1
+        self._push(cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA).astype(np.float32))
 
     def text(self) -> str:
         """What `read_fingerprint` reads: base64 of 8 bytes a step, all zero where nothing moved."""
-        if self._count:
-            self._end_step()
         return base64.b64encode(bytes(self._words)).decode("ascii")
 
-    @property
-    def _full(self) -> bool:
-        return self._step >= MOST_STEPS
-
-    def _end_step(self) -> None:
-        # Few frames stand for another time than the whole step's.
-        enough = 2 * self._count > self._frames_in_step
-        mean = self._sum / self._count if enough else None
-        change = None if mean is None or self._before is None else mean - self._before
-        self._words += _word(change)
-        self._before = mean
-        self._sum = np.zeros_like(self._sum)
-        self._count = 0
-        self._step += 1
+    def _push(self, picture: np.ndarray | None) -> None:
+        self._recent.append(picture)
+        self._frames += 1
+        if self._frames % self._frames_in_step:
+            return
+        seen = [one for one in self._recent if one is not None]
+        if len(seen) < 2 * self._frames_in_window:
+            self._words += bytes(_BITS // 8)
+            return
+        before, now = np.split(np.stack(seen), 2)
+        self._words += _word(now.mean(axis=0) - before.mean(axis=0))
 
 
-def _word(change: np.ndarray | None) -> bytes:
+def _word(change: np.ndarray) -> bytes:
     """Signs of the lowest frequencies of (32, 32) float32, and a first bit that says that there is one."""
-    if change is None or change.std() < MIN_CHANGE:
+    if change.std() < MIN_CHANGE:
         return bytes(_BITS // 8)
     positive = cv2.dct(change)[:FREQUENCIES, :FREQUENCIES] > 0
     positive[0, 0] = True  # the mean is the light's; its place holds the first bit
@@ -117,8 +116,9 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
     enough = common >= MIN_COMMON_STEPS
     if not enough.any():
         return -1.0
-    scores = [_along_shifts(first[:, 1:] @ (second * signs)[:, 1:].T) for signs in (1, _MIRRORED)]
-    return float(max((score[enough] / common[enough]).max() for score in scores) / (_BITS - 1))
+    # A mirror turns the sign of every frequency that is odd from left to right.
+    even, odd = (_along_shifts(first[:, part] @ second[:, part].T)[enough] for part in (_EVEN, _ODD))
+    return float((np.maximum(even + odd, even - odd) / common[enough]).max() / (_BITS - 1))
 
 
 def _along_shifts(matrix: np.ndarray) -> np.ndarray:

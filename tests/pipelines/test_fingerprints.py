@@ -38,12 +38,12 @@ def fingerprint(seed, *, start=0.0, seconds=SECONDS, change=lambda rgb, mask: (r
 
 def test_a_step_is_a_word_of_signs_and_no_movement_is_none():
     signs = fingerprint(1)
-    assert signs.shape == (2 * SECONDS, 64)
-    assert (signs[0] == 0).all()  # nothing came before
-    assert set(np.unique(signs[1:])) == {-1, 1}
-    assert (signs[1:, 0] == 1).all()
+    assert signs.shape == (3 * SECONDS, 64)
+    assert not signs[:2].any()  # two windows of half a second are full after three steps
+    assert set(np.unique(signs[2:])) == {-1, 1}
+    assert (signs[2:, 0] == 1).all()
     still = fingerprint(1, change=lambda rgb, mask: figure(1, 0.0))
-    assert still.shape == (24, 64)
+    assert still.shape == (3 * SECONDS, 64)
     assert not still.any()
 
 
@@ -51,7 +51,7 @@ def test_the_same_movement_is_found_wherever_it_begins_and_however_it_is_lit():
     whole = fingerprint(3)
     assert agreement(whole, whole) == 1
     # Half a step off the grid, the worst that a cut can do.
-    part = fingerprint(3, start=3.25, seconds=6, light=20)
+    part = fingerprint(3, start=3 + 1 / 6, seconds=6, light=20)
     assert agreement(whole, part) > SAME_FROM
     assert agreement(part, whole) == pytest.approx(agreement(whole, part))
 
@@ -79,19 +79,18 @@ def test_what_lies_around_the_body_does_not_count():
 
 
 def test_steps_without_a_body_are_empty_and_the_others_keep_their_place():
-    gap = fingerprint(5, skip=range(30, 42))  # 5 s to 7 s
+    gap = fingerprint(5, skip=range(30, 42))  # 5 s to 7 s; windows that touch it are broken
     whole = fingerprint(5)
-    assert not gap[10:15].any()  # the first step after the gap has nothing to differ from
-    np.testing.assert_array_equal(gap[15:], whole[15:])
-    np.testing.assert_array_equal(gap[:10], whole[:10])
+    assert not gap[15:23].any()
+    np.testing.assert_array_equal(gap[23:], whole[23:])
+    np.testing.assert_array_equal(gap[:15], whole[:15])
 
 
 def test_too_little_in_common_says_nothing():
-    few = fingerprint(3, seconds=(MIN_COMMON_STEPS) / 2)  # one step less, for the first has none before it
-    assert agreement(few, few) == -1
-    assert agreement(few, np.zeros((0, 64), np.float32)) == -1
-    enough = fingerprint(3, seconds=(MIN_COMMON_STEPS + 1) / 2)
+    enough = fingerprint(3, seconds=(MIN_COMMON_STEPS + 2) / 3)  # the first two steps are empty
     assert agreement(enough, enough) == 1
+    assert agreement(enough[:-1], enough[:-1]) == -1
+    assert agreement(enough, enough[:0]) == -1
 
 
 def test_a_fingerprint_does_not_grow_without_end():
