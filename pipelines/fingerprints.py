@@ -29,7 +29,7 @@ MIN_CHANGE = 1.0
 MIN_COMMON_STEPS = 12
 """Steps with movement that two videos must share to be compared: 4 s."""
 
-SAME_FROM = 0.5
+SAME_FROM = 0.4
 """Agreement from which on two videos are one recording; see tests/long/test_fingerprint_figures.py."""
 
 _BITS = FREQUENCIES**2

@@ -25,7 +25,9 @@ class SplitSettings(Settings):
         0.2, gt=0, le=0.5, description="share of what is not tested that is validated on; unused if fixed"
     )
     seed: int = 0
-    from_dataset: bool = Field(False, description="take the folds that the data set brings along, as they are")
+    from_dataset: bool = Field(
+        False, description="take the folds that the data set brings along, as they are"
+    )
 
 
 class ModelSettings(Settings):

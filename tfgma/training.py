@@ -161,7 +161,11 @@ def _folds(
             Fold(**{side: tuple(name for name in fold[side] if name in video_of) for side in fold})
             for fold in given
         ]
-    people = list(video_of), [one["label"] for one in video_of.values()], [group_of[name] for name in video_of]
+    people = (
+        list(video_of),
+        [one["label"] for one in video_of.values()],
+        [group_of[name] for name in video_of],
+    )
     test = [subject for subject, one in video_of.items() if one["split"] == "test"]
     if settings.scheme == "fixed":
         return split_fixed(*people, test=test, folds=settings.folds, seed=settings.seed)

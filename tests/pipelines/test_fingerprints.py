@@ -15,20 +15,24 @@ FPS, SIZE, SECONDS = 6, 64, 12
 
 
 def figure(seed, at, light=0.0):
-    """A trunk and four limbs that swing, (64, 64, 3) uint8, at `at` seconds; its mask, 255 on the body."""
+    """A trunk that rocks, limbs that swing, (64, 64, 3) uint8, at `at` seconds; its mask, 255 on the body."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((SIZE, SIZE), np.uint8)
-    cv2.ellipse(mask, (32, 32), (7, 14), 0, 0, 360, 255, -1)
+    rock = 12 * np.sin(6.3 * rng.uniform(0.1, 0.5, 2) * at + rng.uniform(0, 6.3, 2)).sum()
+    cv2.ellipse(mask, (32, 32), (7, 14), rock, 0, 360, 255, -1)
     for x, y, rest in ((26, 22, 200), (38, 22, -20), (28, 44, 120), (36, 44, 60)):
         rates, phases = rng.uniform(0.2, 0.9, 3), rng.uniform(0, 6.3, 3)
         angle = np.radians(rest + 25 * np.sin(6.3 * rates * at + phases).sum())
-        tip = (round(x + 14 * np.cos(angle)), round(y + 14 * np.sin(angle)))
+        reach = 12 + 4 * np.sin(6.3 * rates[0] * at + phases[1])
+        tip = (round(x + reach * np.cos(angle)), round(y + reach * np.sin(angle)))
         cv2.line(mask, (x, y), tip, 255, 5, cv2.LINE_AA)
     grey = np.clip(mask * 0.6 + light, 0, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2), mask
 
 
-def fingerprint(seed, *, start=0.0, seconds=SECONDS, change=lambda rgb, mask: (rgb, mask), skip=(), light=0.0):
+def fingerprint(
+    seed, *, start=0.0, seconds=SECONDS, change=lambda rgb, mask: (rgb, mask), skip=(), light=0.0
+):
     made = Fingerprint(FPS)
     for index in range(round(seconds * FPS)):
         if index not in skip:

@@ -41,7 +41,9 @@ def test_a_manifest_carries_its_columns_along(tmp_path):
 
 
 def test_a_manifest_may_fix_the_test_side(tmp_path):
-    path = manifest(tmp_path, "video,subject,label,split\nv.mp4,a,FMs,test\nw.mp4,b,FMs,train\nx.mp4,c,FMs,\n")
+    path = manifest(
+        tmp_path, "video,subject,label,split\nv.mp4,a,FMs,test\nw.mp4,b,FMs,train\nx.mp4,c,FMs,\n"
+    )
     assert [(one.split, one.other) for one in read_sources(path)] == [("test", {}), ("train", {}), (None, {})]
 
 

@@ -174,7 +174,12 @@ OWN = {name: name for name in "abcd"}
     [
         (Fold(("a", "b"), ("c",), ("b",)), OWN, (), r"'b' in train and test of fold 1. Correct"),
         (FOLD, OWN | {"b": "twins", "d": "twins"}, (), r"'b' in train and 'd' in test of fold 1, both of g"),
-        (FOLD, OWN, ("a", "c"), r"'v1' of 'a' in train and 'v2' of 'c' in val of fold 1, the same file. Give"),
+        (
+            FOLD,
+            OWN,
+            ("a", "c"),
+            r"'v1' of 'a' in train and 'v2' of 'c' in val of fold 1, the same file. Give",
+        ),
         (FOLD, OWN, ("d", "b"), r"'v1' of 'd' in test and 'v2' of 'b' in train of fold 1"),
     ],
 )
