@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.alignment import Alignment, estimate_alignment, middle_square
 from pipelines.clips import Clip, ends_clip, is_wanted
 from pipelines.config import BuildConfig
-from pipelines.fingerprints import Fingerprint
+from pipelines.fingerprints import Fingerprint, thumbnail
 from pipelines.flow import ZERO_LEVEL, FlowEstimator, quantize_flow
 from pipelines.joint_features import joint_features, to_openpose_joints
 from pipelines.pose import Body
@@ -53,12 +53,14 @@ class ProcessReport:
 class _Upright:
     """A sampled frame after alignment.
 
-    `prepared`: the frame as the next flow takes it. `flow`: leads here from the frame before.
+    `prepared`: the frame as the next flow takes it. `thumbnail`: for the
+    fingerprint. `flow`: leads here from the frame before.
     """
 
     seconds: float
     rgb: np.ndarray
     prepared: np.ndarray
+    thumbnail: np.ndarray
     mask: np.ndarray
     pose: np.ndarray
     found: bool
@@ -103,7 +105,7 @@ def video_clips(
     last_index = -1
     for index, frame in upright:
         if frame.found:
-            fingerprint.add(index, frame.rgb, frame.mask)
+            fingerprint.add(index, frame.thumbnail)
         if index != last_index + 1:
             window.clear()
         last_index = index
@@ -248,7 +250,7 @@ def _align(
         if config.flow.masked and config.mask_body:
             # Flow belongs to the pixels of the frame it starts from.
             flow[previous.mask < 128] = ZERO_LEVEL
-    return _Upright(frame.seconds, rgb, prepared, mask, pose, body is not None, flow)
+    return _Upright(frame.seconds, rgb, prepared, thumbnail(whole, mask), mask, pose, body is not None, flow)
 
 
 def _clip(window: deque[_Upright], config: BuildConfig) -> Clip:

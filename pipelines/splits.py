@@ -139,8 +139,8 @@ def split_fixed(
     is_test = np.isin(people.names, sorted(test))
     if is_test.all() or not is_test.any():
         raise RefusedError(
-            "split.scheme fixed needs a manifest whose column split says test for some subjects and train for "
-            f"others. Received: {is_test.sum()} of {len(is_test)} subjects for the test. Correct the column "
+            "split.scheme fixed needs a manifest whose column split says test for some subjects and train "
+            f"for others. Received: {is_test.sum()} of {len(is_test)} subjects for the test. Correct the column "
             "and build again, or set split.scheme to folds"
         )
     for group in np.unique(people.groups[is_test]):

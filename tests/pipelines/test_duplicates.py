@@ -1,7 +1,7 @@
 import pytest
 
 from pipelines.duplicates import same_recordings
-from pipelines.fingerprints import Fingerprint
+from pipelines.fingerprints import Fingerprint, thumbnail
 from pipelines.schema import RefusedError
 from tests.pipelines.test_fingerprints import FPS, figure
 
@@ -9,7 +9,7 @@ from tests.pipelines.test_fingerprints import FPS, figure
 def text(seed):
     made = Fingerprint(FPS)
     for index in range(12 * FPS):
-        made.add(index, *figure(seed, index / FPS))
+        made.add(index, thumbnail(*figure(seed, index / FPS)))
     return made.text()
 
 
