@@ -132,16 +132,16 @@ def split_fixed(
         seed: shuffles subjects before they are dealt out.
 
     Raises:
-        RefusedError: nobody or everybody is tested, a group is on both sides, a class has fewer groups than folds, or
-            some side would lack a class.
+        RefusedError: nobody or everybody is tested, a group is on both sides, a class has fewer groups than
+            folds, or some side would lack a class.
     """
     people = _People(np.array(subjects), np.array(labels), np.array(groups))
     is_test = np.isin(people.names, sorted(test))
     if is_test.all() or not is_test.any():
         raise RefusedError(
             "split.scheme fixed needs a manifest whose column split says test for some subjects and train "
-            f"for others. Received: {is_test.sum()} of {len(is_test)} subjects for the test. Correct the column "
-            "and build again, or set split.scheme to folds"
+            f"for others. Received: {is_test.sum()} of {len(is_test)} subjects for the test. Correct the "
+            "column and build again, or set split.scheme to folds"
         )
     for group in np.unique(people.groups[is_test]):
         torn = people.groups == group
