@@ -457,6 +457,7 @@ def _entry(source: Source, report: Any, shard: Path, left_out: str | None) -> di
             **(report.means.figures().as_json() if source.has_pictures else {}),
         },
         "windows": [window.as_json() for window in report.windows],
+        "fingerprint": report.fingerprint,
         "alignment": asdict(report.alignment) if report.alignment else None,
         "shard": None if left_out else shard.name,
         "shard_sha256": None if left_out else file_digest(shard),
@@ -474,6 +475,7 @@ def _listing(source: Source) -> dict[str, Any]:
         "start": source.start,
         "end": source.end,
         "box": None if source.box is None else list(source.box),
+        "split": source.split,
         "age_weeks": source.age_weeks,
         "other": source.other,
     }

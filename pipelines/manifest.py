@@ -18,15 +18,17 @@ KEYPOINT_SUFFIXES = (".csv", ".h5", ".npy")
 STAM_FOLDER = "pose_sequences"
 
 REQUIRED = ("video", "subject", "label")
-OPTIONAL = ("group", "start", "end", "age_weeks", "box")
+OPTIONAL = ("group", "start", "end", "age_weeks", "box", "split")
+FIXED_SIDES = ("train", "test")
+"""What the column split may say; training takes it where a study's split.scheme is fixed."""
 
 
 @dataclass(frozen=True)
 class Source:
     """One video with what is known of it.
 
-    `id` names its shard; `start`, `end` in seconds; `box`: where the
-    subject is at first; `other` holds the manifest's further columns.
+    `id` names its shard; `start`, `end` in seconds; `box`: where the subject is at first; `split` is one of
+    FIXED_SIDES, or None where the manifest does not say; `other` holds the manifest's further columns.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Source:
     end: float | None = None
     age_weeks: float | None = None
     box: Box | None = None
+    split: str | None = None
     other: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -56,7 +59,7 @@ def read_sources(source: Path) -> list[Source]:
 
     Raises:
         RefusedError: nothing there, a missing column or label, a video that is listed twice, videos beside
-            sequences of joints, or one subject with two labels; the row is named.
+            sequences of joints, or one subject with two labels or on two sides; the row is named.
     """
     if source.is_file():
         if source.suffix.lower() != ".csv":
@@ -184,8 +187,19 @@ def _source(row: dict[str, str | None], number: int, manifest: Path) -> Source:
         end=end,
         age_weeks=_number(values, "age_weeks", where),
         box=parse_box(values["box"], where) if values.get("box") else None,
+        split=_fixed_side(values, where),
         other={name: values[name] for name in values if name not in REQUIRED + OPTIONAL},
     )
+
+
+def _fixed_side(values: dict[str, str], where: str) -> str | None:
+    text = values.get("split", "")
+    if text and text not in FIXED_SIDES:
+        raise RefusedError(
+            f"{where}: split must be {' or '.join(FIXED_SIDES)}, or empty. Received: {text!r}. A validation "
+            "side is taken from the training side"
+        )
+    return text or None
 
 
 def _number(values: dict[str, str], column: str, where: str) -> float | None:
@@ -241,6 +255,11 @@ def _refuse_conflicts(sources: list[Source]) -> None:
                 f"a subject must have one label. Received: {source.subject!r} with {first.label!r} "
                 f"({first.path.name}) and {source.label!r} ({source.path.name}). Correct the label, or give "
                 "the two people names of their own"
+            )
+        if first.split != source.split:
+            raise RefusedError(
+                f"a subject must have one value in the column split. Received: {source.subject!r} with "
+                f"{first.split!r} ({first.path.name}) and {source.split!r} ({source.path.name}). Correct it"
             )
         twin = ids.setdefault(source.id, source)
         if twin is not source:

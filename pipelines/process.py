@@ -16,6 +16,7 @@ from pipelines.alignment import Alignment, estimate_alignment, middle_square
 from pipelines.camera import STILL_PX, View, as_if_still, camera_movement, in_square, shift_px, view
 from pipelines.clips import Clip, ends_clip, is_wanted
 from pipelines.config import BuildConfig
+from pipelines.fingerprints import Fingerprint, thumbnail
 from pipelines.flow import ZERO_LEVEL, FlowEstimator, quantize_flow
 from pipelines.joint_features import joint_features, to_openpose_joints
 from pipelines.pose import Body
@@ -50,7 +51,10 @@ class Window:
 
 @dataclass
 class ProcessReport:
-    """What happened to one video; filled while its clips are made."""
+    """What happened to one video; filled while its clips are made.
+
+    `fingerprint`: see pipelines.fingerprints; None of joints alone, which have no pictures.
+    """
 
     decode: DecodeReport = field(default_factory=DecodeReport)
     frames_with_body: int = 0
@@ -59,6 +63,7 @@ class ProcessReport:
     alignment: Alignment | None = None
     means: Means = field(default_factory=Means)
     windows: list[Window] = field(default_factory=list)
+    fingerprint: str | None = None
 
     @property
     def body_share(self) -> float:
@@ -83,12 +88,14 @@ class _Observed:
 class _Upright:
     """A sampled frame after alignment.
 
-    `prepared`: the frame as the next flow takes it. `flow`: leads here from the frame before.
+    `prepared`: the frame as the next flow takes it. `thumbnail`: for the
+    fingerprint. `flow`: leads here from the frame before.
     """
 
     seconds: float
     rgb: np.ndarray
     prepared: np.ndarray
+    thumbnail: np.ndarray
     mask: np.ndarray
     pose: np.ndarray
     figures: Figures
@@ -132,8 +139,11 @@ def video_clips(
     observed = _observe(_find_bodies(frames, finder, report), report)
     upright = _set_upright(observed, config, flow, report)
     window: deque[_Upright] = deque(maxlen=spec.num_frames)
+    fingerprint = Fingerprint(spec.fps)
     last_index = -1
     for index, frame in upright:
+        if frame.figures.body:
+            fingerprint.add(index, frame.thumbnail)
         if index != last_index + 1:
             window.clear()
         last_index = index
@@ -152,6 +162,7 @@ def video_clips(
         else:
             report.clips += 1
             yield _clip(window, config, figures)
+    report.fingerprint = fingerprint.text()
     _refuse_fruitless(path, config, report)
 
 
@@ -326,7 +337,7 @@ def _align(
         if config.flow.masked and config.mask_body:
             # Flow belongs to the pixels of the frame it starts from.
             flow[previous.mask < 128] = ZERO_LEVEL
-    return _Upright(frame.seconds, rgb, prepared, mask, pose, observed.figures, flow)
+    return _Upright(frame.seconds, rgb, prepared, thumbnail(whole, mask), mask, pose, observed.figures, flow)
 
 
 def _clip(window: deque[_Upright], config: BuildConfig, figures: Figures) -> Clip:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from pipelines.schema import RefusedError
+
+SIDES = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,55 @@ class Fold:
     test: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class SameRecording:
+    """Two videos of subjects of different groups that show one recording; `why` says how that was seen."""
+
+    videos: tuple[str, str]
+    subjects: tuple[str, str]
+    why: str
+
+
+@dataclass(frozen=True)
+class _People:
+    """One entry a subject: name, class, group; (N,) str each."""
+
+    names: np.ndarray
+    classes: np.ndarray
+    groups: np.ndarray
+
+    def part(self, chosen: np.ndarray) -> _People:
+        return _People(self.names[chosen], self.classes[chosen], self.groups[chosen])
+
+    def fewest_groups(self) -> tuple[int, str]:
+        """Number of groups of the class that has the fewest, and the class."""
+        return min(
+            (len(np.unique(self.groups[self.classes == label])), str(label))
+            for label in np.unique(self.classes)
+        )
+
+
+def join_groups(subjects: Sequence[str], groups: Sequence[str]) -> dict[str, str]:
+    """Subject -> group, from one entry a video.
+
+    A subject whose videos carry several groups joins these into one, and so do subjects through each other:
+    if a is of x, b of x and of y, and c of y, then a, b and c are one group. It has its first name in the
+    alphabet.
+    """
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def root(node: tuple[str, str]) -> tuple[str, str]:
+        while parent.setdefault(node, node) != node:
+            node = parent[node]
+        return node
+
+    for subject, group in zip(subjects, groups, strict=True):
+        # "group" comes before "subject", so that the smaller root is always a group's name.
+        low, high = sorted((root(("subject", subject)), root(("group", group))))
+        parent[high] = low
+    return {subject: root(("subject", subject))[1] for subject in subjects}
+
+
 def split_folds(
     subjects: Sequence[str],
     labels: Sequence[str],
@@ -29,51 +80,155 @@ def split_folds(
     folds: int,
     val_share: float,
     seed: int,
+    nested: bool = False,
 ) -> list[Fold]:
     """Stratified folds of subjects that keep groups (siblings, sites) together.
 
-    Each subject is tested in exactly one fold; the validation side is taken from the training side.
+    scikit-learn's StratifiedGroupKFold deals the subjects into `folds` test sides, so that each subject is
+    tested once, then deals the rest of each into 1 / `val_share` parts, rounded down (fewer where a class
+    has fewer groups). The first of these parts is the validation side, one fold for each test side. If
+    `nested`, each of them is in turn, one fold for each pair of test and validation side; folds of one test
+    side follow each other.
 
     Args:
         subjects, labels, groups: one entry a subject.
-        folds: number of folds, at least 2.
-        val_share: share of the training side that is validated on.
+        folds: number of test sides, at least 2.
+        val_share: share of what is not tested that is validated on.
         seed: shuffles subjects before they are dealt out.
+        nested: rotate the validation side within each test side.
 
     Raises:
         RefusedError: a class has fewer groups than folds, or some side would lack a class.
     """
-    names, classes = np.array(subjects), np.array(labels)
-    members = np.array(groups)
-    for label in np.unique(classes):
-        available = len(np.unique(members[classes == label]))
-        needed = max(folds, 3)  # one group each to train, validate and test on
-        if available < needed:
-            raise RefusedError(
-                f"each class needs at least {needed} groups of subjects for {folds} folds with a validation "
-                f"side. Received: {available} of class {str(label)!r}. Lower split.folds or add subjects"
-            )
-    outer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    inner = StratifiedGroupKFold(max(2, math.floor(1 / val_share)), shuffle=True, random_state=seed)
+    people = _People(np.array(subjects), np.array(labels), np.array(groups))
+    needed = max(folds, 3)  # one group each to train, validate and test on
+    _refuse_few_groups(people, needed, f"{folds} folds with a validation side")
     found: list[Fold] = []
-    for rest, test in outer.split(names, classes, members):
-        train, val = next(iter(inner.split(names[rest], classes[rest], members[rest])))
-        fold = Fold(
-            train=tuple(sorted(names[rest][train])),
-            val=tuple(sorted(names[rest][val])),
-            test=tuple(sorted(names[test])),
+    for rest, test in _deal(people, folds, seed):
+        parts = max(2, min(math.floor(1 / val_share), rest.fewest_groups()[0]))
+        _refuse_few_groups(rest, parts, f"a training and a validation side beside test side {len(found)}")
+        inner = _deal(rest, parts, seed)
+        found += [_fold(train, val, test) for train, val in (inner if nested else inner[:1])]
+    return _with_every_class(found, people)
+
+
+def split_fixed(
+    subjects: Sequence[str],
+    labels: Sequence[str],
+    groups: Sequence[str],
+    *,
+    test: Collection[str],
+    folds: int,
+    seed: int,
+) -> list[Fold]:
+    """Folds that share one given test side; the others are dealt into `folds` validation sides.
+
+    Each subject outside `test` is validated on once and trained on in the other folds.
+
+    Args:
+        subjects, labels, groups: one entry a subject.
+        test: the subjects that are tested.
+        folds: number of validation sides, at least 2.
+        seed: shuffles subjects before they are dealt out.
+
+    Raises:
+        RefusedError: nobody or everybody is tested, a group is on both sides, a class has fewer groups than
+            folds, or some side would lack a class.
+    """
+    people = _People(np.array(subjects), np.array(labels), np.array(groups))
+    is_test = np.isin(people.names, sorted(test))
+    if is_test.all() or not is_test.any():
+        raise RefusedError(
+            "split.scheme fixed needs a manifest whose column split says test for some subjects and train "
+            f"for others. Received: {is_test.sum()} of {len(is_test)} subjects for the test. Correct the "
+            "column and build again, or set split.scheme to folds"
         )
-        _refuse_missing_class(fold, dict(zip(names, classes, strict=True)), len(found))
-        found.append(fold)
-    return found
-
-
-def _refuse_missing_class(fold: Fold, label_of: dict[str, str], number: int) -> None:
-    everything = set(label_of.values())
-    for side in ("train", "val", "test"):
-        missing = everything - {label_of[name] for name in getattr(fold, side)}
-        if missing:
+    for group in np.unique(people.groups[is_test]):
+        torn = people.groups == group
+        if not is_test[torn].all():
+            tested, trained = people.names[torn & is_test][0], people.names[torn & ~is_test][0]
             raise RefusedError(
-                f"every side of a fold must hold every class. Received: fold {number}, whose {side} side "
-                f"lacks {', '.join(sorted(missing))}. Lower split.folds, change split.seed, or add subjects"
+                "a group must be on one side of the split. Received: "
+                f"group {str(group)!r} with {str(tested)!r} as test and {str(trained)!r} as train. "
+                "Give all of it one value in the manifest's column split, and build again"
             )
+    rest, kept = people.part(~is_test), people.part(is_test)
+    _refuse_few_groups(rest, folds, f"{folds} validation sides")
+    return _with_every_class([_fold(train, val, kept) for train, val in _deal(rest, folds, seed)], people)
+
+
+def refuse_leaks(
+    folds: Sequence[Fold], group_of: Mapping[str, str], same_recordings: Sequence[SameRecording]
+) -> None:
+    """Nothing if no subject, group or recording is on two sides of a fold, whoever made the folds.
+
+    Args:
+        folds: what is to be trained.
+        group_of: the group of each subject in them.
+        same_recordings: videos that show one recording under the names of two subjects.
+
+    Raises:
+        RefusedError: the first leak, with fold, sides and names.
+    """
+    for number, fold in enumerate(folds):
+        side_of: dict[str, str] = {}
+        seen: dict[str, str] = {}
+        for side in SIDES:
+            for subject in getattr(fold, side):
+                if side_of.setdefault(subject, side) != side:
+                    raise RefusedError(
+                        f"a subject must be on one side of a fold. Received: {subject!r} in "
+                        f"{side_of[subject]} and {side} of fold {number}. Correct the folds"
+                    )
+                other = seen.setdefault(group_of[subject], subject)
+                if side_of[other] != side:
+                    raise RefusedError(
+                        f"a group must be on one side of a fold. Received: {other!r} in {side_of[other]} and "
+                        f"{subject!r} in {side} of fold {number}, both of group {group_of[subject]!r}. "
+                        "Correct the folds or the groups"
+                    )
+        for same in same_recordings:
+            first, second = (side_of.get(subject) for subject in same.subjects)
+            if first and second and first != second:
+                raise RefusedError(
+                    "one recording must be on one side of a fold. Received: "
+                    f"{same.videos[0]!r} of {same.subjects[0]!r} in {first} and {same.videos[1]!r} of "
+                    f"{same.subjects[1]!r} in {second} of fold {number}, {same.why}. Give both subjects one "
+                    "group in the manifest and build again, or remove one of the videos"
+                )
+
+
+def _deal(people: _People, parts: int, seed: int) -> list[tuple[_People, _People]]:
+    """(the others, the part) for each part."""
+    dealer = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    return [
+        (people.part(rest), people.part(part))
+        for rest, part in dealer.split(people.names, people.classes, people.groups)
+    ]
+
+
+def _fold(train: _People, val: _People, test: _People) -> Fold:
+    return Fold(*(tuple(sorted(side.names.tolist())) for side in (train, val, test)))
+
+
+def _refuse_few_groups(people: _People, needed: int, purpose: str) -> None:
+    available, label = people.fewest_groups()
+    if available < needed:
+        raise RefusedError(
+            f"each class needs at least {needed} groups of subjects for {purpose}. "
+            f"Received: {available} of class {label!r}. Lower split.folds or add subjects"
+        )
+
+
+def _with_every_class(folds: list[Fold], people: _People) -> list[Fold]:
+    label_of = dict(zip(people.names.tolist(), people.classes.tolist(), strict=True))
+    for number, fold in enumerate(folds):
+        for side in SIDES:
+            missing = set(label_of.values()) - {label_of[name] for name in getattr(fold, side)}
+            if missing:
+                raise RefusedError(
+                    f"every side of a fold must hold every class. Received: fold {number}, whose {side} side "
+                    f"lacks {', '.join(sorted(missing))}. Lower split.folds, change split.seed, or add "
+                    "subjects"
+                )
+    return folds

@@ -36,6 +36,7 @@ FLOOR_1 = {
     "flow",
     "clips",
     "splits",
+    "fingerprints",
     "synthetic",
     "keypoints",
     "joint_features",
@@ -54,12 +55,14 @@ FLOOR_2 = {
     "interchange",
     "reanimate",
     "workers",
+    "duplicates",
 }
 FLOOR_3 = {"config", "metrics", "aggregation", "layers", "outputs"}
 FLOOR_4 = {"models", "weights"}
 ALLOWED_ON_FLOOR_1 = BASE | {"cv2", "av", "mediapipe", "flatbuffers", "platformdirs", "sklearn"}
 NO_TENSORFLOW = {
     "pipelines/process.py",
+    "pipelines/duplicates.py",
     "tfgma/inference.py",
     "tfgma/bundle.py",
     "tfgma/pictures.py",

@@ -11,12 +11,23 @@ from pipelines.config import BuildConfig, InputSettings, Settings, parse_overrid
 
 
 class SplitSettings(Settings):
-    """Folds by subject and group."""
+    """Who is trained, validated and tested on, by subject and group (pipelines.splits).
 
-    folds: int = Field(5, ge=2, le=50)
-    val_share: float = Field(0.2, gt=0, le=0.5, description="share of the training side validated on")
+    `scheme` folds: each subject is tested once, one validation side is taken from the rest. nested: the same
+    test sides, the validation side rotates within each, one network for each pair. fixed: the subjects whose
+    manifest says test in the column `split` are the test side of every fold, the validation side rotates over
+    the others.
+    """
+
+    scheme: Literal["folds", "nested", "fixed"] = "folds"
+    folds: int = Field(5, ge=2, le=50, description="test sides; of scheme fixed, validation sides")
+    val_share: float = Field(
+        0.2, gt=0, le=0.5, description="share of what is not tested that is validated on; unused if fixed"
+    )
     seed: int = 0
-    from_dataset: bool = Field(False, description="take the folds that the data set brings along")
+    from_dataset: bool = Field(
+        False, description="take the folds that the data set brings along, as they are"
+    )
 
 
 class ModelSettings(Settings):

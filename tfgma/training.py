@@ -15,12 +15,13 @@ import tensorflow as tf
 from pipelines.build import INDEX, file_digest, read_index
 from pipelines.clips import Clip
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
+from pipelines.duplicates import same_recordings
 from pipelines.inputs import input_shape
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, Feature, RefusedError
-from pipelines.splits import Fold, split_folds
+from pipelines.splits import Fold, join_groups, refuse_leaks, split_fixed, split_folds
 from pipelines.transforms import GeometryRange
-from tfgma.config import AugmentSettings, StudyConfig, TrainSettings
+from tfgma.config import AugmentSettings, SplitSettings, StudyConfig, TrainSettings
 from tfgma.models.families import FAMILIES
 from tfgma.models.scopes import set_scope
 from tfgma.outputs import LOGITS, probabilities_of, trained_outputs
@@ -58,7 +59,8 @@ def train(
 
     Raises:
         RefusedError: no data set there, one of another ClipSpec than the config's, too few subjects, an
-            unknown fold, or `out` is not empty.
+            unknown fold, a leak (a subject, a group or a recording on two sides of a fold), or `out` is not
+            empty.
     """
     index = read_index(dataset)
     _refuse_other_build(index, config)
@@ -134,24 +136,51 @@ def flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _split(index: dict[str, Any], config: StudyConfig) -> list[Fold]:
-    used = {entry["subject"]: entry for entry in index["videos"] if entry["shard"]}
-    if config.split.from_dataset:
-        if not index["folds"]:
+    """The study's folds; refused if a subject, a group or a recording would be on two sides of one."""
+    videos = [entry for entry in index["videos"] if entry["shard"]]
+    same = same_recordings(videos)
+    group_of = join_groups([one["subject"] for one in videos], [one["group"] for one in videos])
+    folds = _folds(index["folds"], {one["subject"]: one for one in videos}, group_of, config.split)
+    refuse_leaks(folds, group_of, same)
+    return folds
+
+
+def _folds(
+    given: list[dict[str, list[str]]],
+    video_of: dict[str, dict[str, Any]],
+    group_of: dict[str, str],
+    settings: SplitSettings,
+) -> list[Fold]:
+    if settings.from_dataset:
+        if not given:
             raise RefusedError(
                 "split.from_dataset needs a data set with folds of its own. Received: one without. "
                 "Set it to false"
             )
         return [
-            Fold(**{side: tuple(name for name in fold[side] if name in used) for side in fold})
-            for fold in index["folds"]
+            Fold(**{side: tuple(name for name in fold[side] if name in video_of) for side in fold})
+            for fold in given
         ]
+    people = (
+        list(video_of),
+        [one["label"] for one in video_of.values()],
+        [group_of[name] for name in video_of],
+    )
+    test = [subject for subject, one in video_of.items() if one["split"] == "test"]
+    if settings.scheme == "fixed":
+        return split_fixed(*people, test=test, folds=settings.folds, seed=settings.seed)
+    if test:
+        raise RefusedError(
+            "a test side that the manifest fixes must be kept: split.scheme must be fixed. Received: "
+            f"{settings.scheme!r}, and {len(test)} subjects with test in the column split. Set it, or remove "
+            "the column and build again"
+        )
     return split_folds(
-        list(used),
-        [entry["label"] for entry in used.values()],
-        [entry["group"] for entry in used.values()],
-        folds=config.split.folds,
-        val_share=config.split.val_share,
-        seed=config.split.seed,
+        *people,
+        folds=settings.folds,
+        val_share=settings.val_share,
+        seed=settings.seed,
+        nested=settings.scheme == "nested",
     )
 
 

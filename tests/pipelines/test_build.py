@@ -96,6 +96,23 @@ def test_finished_videos_are_not_done_again_but_changed_ones_are(three, tmp_path
     assert other["config_sha256"] != first["config_sha256"]
 
 
+def test_what_the_manifest_says_anew_is_taken_without_doing_the_video_again(three, tmp_path):
+    """So that giving two subjects one group, as a refused training asks for, has its effect."""
+    out, table = tmp_path / "dataset", three / "manifest.csv"
+    videos = [path.relative_to(three) for path in sorted(three.glob("*/*/video.mp4"))]
+    rows = [f"{path},{path.parent.name},{path.parent.parent.name}" for path in videos]
+    table.write_text("\n".join(["video,subject,label", *rows]))
+    build_dataset(three, out, SMALL)
+    before = stamps(out)
+    text = [f"{row},twins,test,13,{number}" for number, row in enumerate(rows)]
+    table.write_text("\n".join(["video,subject,label,group,split,age_weeks,bed", *text]))
+    build_dataset(three, out, SMALL)
+    assert stamps(out) == before
+    for number, entry in enumerate(read_index(out)["videos"]):
+        assert (entry["group"], entry["split"], entry["age_weeks"]) == ("twins", "test", 13)
+        assert entry["other"] == {"bed": str(number)}
+
+
 def test_a_removed_video_leaves_the_data_set(three, tmp_path):
     out = tmp_path / "dataset"
     build_dataset(three, out, SMALL)

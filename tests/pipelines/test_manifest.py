@@ -54,6 +54,13 @@ def test_what_is_no_box_is_refused(tmp_path, text):
         read_sources(path)
 
 
+def test_a_manifest_may_fix_the_test_side(tmp_path):
+    path = manifest(
+        tmp_path, "video,subject,label,split\nv.mp4,a,FMs,test\nw.mp4,b,FMs,train\nx.mp4,c,FMs,\n"
+    )
+    assert [(one.split, one.other) for one in read_sources(path)] == [("test", {}), ("train", {}), (None, {})]
+
+
 def test_two_windows_of_one_video_are_two_sources(tmp_path):
     path = manifest(tmp_path, "video,subject,label,start,end\nv.mp4,a,FMs,0,10\nv.mp4,a,FMs,10,20\n")
     first, second = read_sources(path)
@@ -68,6 +75,11 @@ def test_two_windows_of_one_video_are_two_sources(tmp_path):
         ("video,subject,label\nv.mp4,a,\n", r"row 2: label must not be empty"),
         ("video,subject,label\nv.mp4,a,FMs\nw.mp4,a,WMs\n", r"one label. Received: 'a' with 'FMs' \(v.mp4\)"),
         ("video,subject,label\nv.mp4,a,FMs\nv.mp4,a,FMs\n", r"listed once"),
+        ("video,subject,label,split\nv.mp4,a,FMs,val\n", r"row 2: split must be train or test.*'val'"),
+        (
+            "video,subject,label,split\nv.mp4,a,FMs,test\nw.mp4,a,FMs,\n",
+            r"one value in the column split. Received: 'a' with 'test' \(v.mp4\) and None \(w.mp4\)",
+        ),
         ("video,subject,label,start\nv.mp4,a,FMs,soon\n", r"row 2: start must be a number.*'soon'"),
         (
             "video,subject,label,start,end\nv.mp4,a,FMs,9,3\n",

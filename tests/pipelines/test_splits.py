@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipelines.schema import RefusedError
-from pipelines.splits import split_folds
+from pipelines.splits import Fold, SameRecording, join_groups, refuse_leaks, split_fixed, split_folds
 
 
 def people(count=30, siblings=2, classes=3):
@@ -49,3 +49,146 @@ def test_too_few_groups_of_a_class_are_refused():
     labels[0] = "rare"
     with pytest.raises(RefusedError, match=r"at least 3 groups.*Received: 1 of class 'rare'"):
         split_folds(names, labels, groups, folds=3, val_share=0.25, seed=0)
+
+
+def test_the_validation_side_rotates_within_each_test_side_if_nested():
+    names, labels, groups = people()
+    plain = split_folds(names, labels, groups, folds=3, val_share=0.25, seed=1)
+    nested = split_folds(names, labels, groups, folds=3, val_share=0.25, seed=1, nested=True)
+    # 5 groups a class, of which a test side takes 1 or 2: 3 or 4 validation sides.
+    assert 9 <= len(nested) <= 12
+    by_test = {fold.test: [one for one in nested if one.test == fold.test] for fold in nested}
+    assert list(by_test) == [fold.test for fold in plain]
+    for fold, rotated in zip(plain, by_test.values(), strict=True):
+        assert rotated[0] == fold
+        assert sorted(name for one in rotated for name in one.val) == sorted({*names} - {*fold.test})
+        for one in rotated:
+            assert sorted(one.train + one.val + one.test) == names
+
+
+def test_the_fixed_test_side_stays_and_the_others_are_validated_on_once():
+    names, labels, groups = people()
+    test = names[:6]
+    folds = split_fixed(names, labels, groups, test=test, folds=3, seed=0)
+    assert [fold.test for fold in folds] == [tuple(test)] * 3
+    assert sorted(name for fold in folds for name in fold.val) == names[6:]
+    assert all(sorted(fold.train + fold.val) == names[6:] for fold in folds)
+    again = split_fixed(names, labels, groups, test=test, folds=3, seed=0)
+    other = split_fixed(names, labels, groups, test=test, folds=3, seed=1)
+    assert folds == again
+    assert folds != other
+
+
+@pytest.mark.parametrize(
+    ("test", "folds", "message"),
+    [
+        ([], 3, r"fixed needs a manifest whose column split.*Received: 0 of 30"),
+        ([f"s{i:02d}" for i in range(30)], 3, r"Received: 30 of 30 subjects"),
+        (["s00", "s02", "s03", "s04", "s05"], 3, r"group 'g0' with 's00' as test and 's01' as train"),
+        (["s00", "s01"], 3, r"fold 0, whose test side lacks c1, c2"),
+        ([f"s{i:02d}" for i in range(6)], 5, r"at least 5 groups.*5 validation sides. Received: 4 of class"),
+    ],
+)
+def test_a_fixed_test_side_that_cannot_be_is_refused(test, folds, message):
+    names, labels, groups = people()
+    with pytest.raises(RefusedError, match=message):
+        split_fixed(names, labels, groups, test=test, folds=folds, seed=0)
+
+
+def test_subjects_are_joined_through_the_groups_of_all_their_videos():
+    subjects = ["a", "b", "b", "c", "d", "e"]
+    groups = ["x", "x", "y", "y", "z", "d"]
+    # A group that is named as a subject is not that subject's: d is of z alone.
+    assert join_groups(subjects, groups) == {"a": "x", "b": "x", "c": "x", "d": "z", "e": "d"}
+
+
+def random_people(rng):
+    """Subjects with one to three videos each, groups of all sizes, some subjects with two groups."""
+    count = int(rng.integers(6, 40))
+    labels = rng.choice(["x", "y", "z"][: rng.integers(1, 4)], count)
+    rows = []
+    for i in range(count):
+        for _ in range(rng.integers(1, 4)):
+            group = f"g{rng.integers(count)}" if rng.random() < 0.4 else f"s{i}"
+            rows.append((f"s{i}", group))
+    return [f"s{i}" for i in range(count)], list(labels), rows
+
+
+def reachable(subject, rows):
+    """Subjects that share a group with `subject`, directly or through others, by plain search."""
+    seen, todo = set(), [subject]
+    while todo:
+        one = todo.pop()
+        if one not in seen:
+            seen.add(one)
+            mine = {group for name, group in rows if name == one}
+            todo += [name for name, group in rows if group in mine]
+    return seen
+
+
+def test_random_groupings_give_folds_without_leak_or_a_refusal():
+    made = {"folds": 0, "nested": 0, "fixed": 0}
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        names, labels, rows = random_people(rng)
+        group_of = join_groups([name for name, _ in rows], [group for _, group in rows])
+        for name in names[:5]:
+            assert reachable(name, rows) == {one for one in names if group_of[one] == group_of[name]}
+        arguments = names, labels, [group_of[name] for name in names]
+        count = int(rng.integers(2, 5))
+        wanted = {group_of[name] for name in rng.choice(names, 3)}
+        test = [name for name in names if group_of[name] in wanted]
+        scheme = ["folds", "nested", "fixed"][seed % 3]
+        try:
+            if scheme == "fixed":
+                folds = split_fixed(*arguments, test=test, folds=count, seed=seed)
+            else:
+                share = float(rng.choice([0.1, 0.2, 0.5]))
+                folds = split_folds(
+                    *arguments, folds=count, val_share=share, seed=seed, nested=scheme == "nested"
+                )
+        except RefusedError:
+            continue
+        made[scheme] += 1
+        for fold in folds:
+            assert sorted(fold.train + fold.val + fold.test) == sorted(names)
+            for side in (fold.train, fold.val, fold.test):
+                assert {dict(zip(names, labels, strict=True))[name] for name in side} == set(labels)
+                for name in side:
+                    assert reachable(name, rows) <= set(side)
+        tested = {fold.test for fold in folds}
+        assert sorted(name for side in tested for name in side) == sorted(
+            test if scheme == "fixed" else names
+        )
+        refuse_leaks(folds, group_of, [])
+    assert min(made.values()) >= 5, made
+
+
+FOLD = Fold(train=("a", "b"), val=("c",), test=("d",))
+OWN = {name: name for name in "abcd"}
+
+
+@pytest.mark.parametrize(
+    ("fold", "group_of", "same", "message"),
+    [
+        (Fold(("a", "b"), ("c",), ("b",)), OWN, (), r"'b' in train and test of fold 1. Correct"),
+        (FOLD, OWN | {"b": "twins", "d": "twins"}, (), r"'b' in train and 'd' in test of fold 1, both of g"),
+        (
+            FOLD,
+            OWN,
+            ("a", "c"),
+            r"'v1' of 'a' in train and 'v2' of 'c' in val of fold 1, the same file. Give",
+        ),
+        (FOLD, OWN, ("d", "b"), r"'v1' of 'd' in test and 'v2' of 'b' in train of fold 1"),
+    ],
+)
+def test_a_leak_is_an_error_whoever_made_the_folds(fold, group_of, same, message):
+    same = [SameRecording(("v1", "v2"), same, "the same file")] if same else []
+    whole = Fold(("a", "b", "c", "d"), (), ())
+    with pytest.raises(RefusedError, match=message):
+        refuse_leaks([whole, fold], group_of, same)
+
+
+def test_what_stands_twice_on_one_side_is_no_leak():
+    refuse_leaks([FOLD], OWN | {"b": "a"}, [SameRecording(("v1", "v2"), ("a", "b"), "the same file")])
+    refuse_leaks([FOLD], OWN, [SameRecording(("v1", "v2"), ("a", "nobody"), "the same file")])

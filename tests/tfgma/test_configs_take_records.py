@@ -43,6 +43,7 @@ def records(tmp_path_factory):
         videos.append(
             {"id": subject, "subject": subject, "label": "ab"[label], "group": subject, "clips": 1}
             | {"shard": shard.name, "left_out": None, "video": f"{subject}.mp4"}
+            | {"split": None, "sha256": subject, "fingerprint": ""}
         )
     config = small(CONFIGS[0]).build.model_dump()
     index = {"format_version": FORMAT_VERSION, "classes": ["a", "b"], "pictures": True, "folds": []}

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipelines.build import read_index
+from pipelines.build import read_index, write_index
 from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.inputs import clip_inputs
 from pipelines.records import read_shard
@@ -278,6 +278,109 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     with pytest.raises(RefusedError, match=message):
         train(load_study(STUDY, (change,)), dataset, tmp_path / "run", folds=folds)
     assert not (tmp_path / "run").exists()
+
+
+def changed(dataset, out, change):
+    """A copy of the data set whose entries `change` has changed."""
+    shutil.copytree(dataset, out)
+    index = read_index(out)
+    change(index)
+    write_index(out, index)
+    return out
+
+
+def same_file(index):
+    first, second = index["videos"][0], index["videos"][3]  # of one class, so on two sides of some fold
+    second["sha256"] = first["sha256"]
+
+
+def near_duplicate(index):
+    first, second = index["videos"][0], index["videos"][3]
+    second["fingerprint"] = first["fingerprint"]
+
+
+def leaking_folds(index):
+    names = [entry["subject"] for entry in index["videos"]]
+    index["folds"] = [{"train": names[:4], "val": names[4:6], "test": names[3:]}]
+
+
+def torn_group(index):
+    leaking_folds(index)
+    names = [entry["subject"] for entry in index["videos"]]
+    index["folds"][0]["test"] = names[6:]
+    for entry in (index["videos"][0], index["videos"][8]):
+        entry["group"] = "twins"
+
+
+def fixed_test(index):
+    index["videos"][0]["split"] = "test"
+
+
+def older(index):
+    del index["videos"][3]["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (
+            same_file,
+            (),
+            r"'infant_001' in .* of 'infant_004' in .* of fold .*the same file. Give both",
+        ),
+        (near_duplicate, (), r"'WMs__infant_001__video' of .* 'WMs__infant_004__video' of .*near-duplicates"),
+        (near_duplicate, ("split.scheme=nested",), r"near-duplicates.*Give both subjects one group"),
+        (leaking_folds, ("split.from_dataset=true",), r"a subject must be on one side.*train and test"),
+        (torn_group, ("split.from_dataset=true",), r"a group must be on one side.*both of group 'twins'"),
+        (fixed_test, (), r"split.scheme must be fixed. Received: 'folds', and 1 subjects with test"),
+        (older, (), r"must have a fingerprint"),
+    ],
+)
+def test_a_leak_is_refused_before_anything_is_written(dataset, tmp_path, change, settings, message):
+    data = changed(dataset, tmp_path / "data", change)
+    with pytest.raises(RefusedError, match=message):
+        train(load_study(STUDY, settings), data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_group_heals_a_leak(dataset, tmp_path):
+    """And the two subjects are on one side in the written records of every fold."""
+
+    def healed(index):
+        first, second = index["videos"][:2]
+        second |= {"group": first["group"], "sha256": first["sha256"], "fingerprint": first["fingerprint"]}
+
+    data = changed(dataset, tmp_path / "data", healed)
+    study = load_study(STUDY, ("train.epochs=1", "model.streams=image"))
+    run = train(study, data, tmp_path / "run", folds=[0])
+    index, spec = read_index(data), study.build.clip
+    twins = {index["videos"][place]["subject"] for place in (0, 1)}
+    for fold in run["folds"]:
+        on = []
+        for side in ("train", "val", "test"):
+            shards = shard_paths(data, index, fold[side])
+            on.append({who.subject for path in shards for _, who in read_shard(path, spec)} & twins)
+        assert sorted(on, key=len) == [set(), set(), twins]
+
+
+def test_the_side_that_the_manifest_fixes_is_tested_in_every_fold(dataset, tmp_path):
+    def first_of_each_class(index):
+        for place in (0, 1, 2):
+            index["videos"][place]["split"] = "test"
+
+    data = changed(dataset, tmp_path / "data", first_of_each_class)
+    settings = ("split.scheme=fixed", "split.folds=2", "train.epochs=1", "model.streams=image")
+    train(load_study(STUDY, settings), data, tmp_path / "run")
+    index = read_index(data)
+    kept = {entry["subject"] for entry in index["videos"] if entry["split"] == "test"}
+    predictions = read_run_predictions(tmp_path / "run")
+    validated = []
+    for fold in (0, 1):
+        part = predictions.where(predictions.folds == fold)
+        assert set(part.subjects[part.sides == "test"]) == kept
+        validated += sorted(set(part.subjects[part.sides == "val"]))
+        assert not kept & set(read_run(tmp_path / "run")["folds"][fold]["train"])
+    assert sorted(validated) == sorted(entry["subject"] for entry in index["videos"] if not entry["split"])
 
 
 def test_a_run_that_is_stopped_keeps_finished_folds_only(dataset, tmp_path):

@@ -287,7 +287,7 @@ def build_tfrecords(
 )
 @JSON
 def inspect(dataset: Path, picture: Path | None, verify: bool, as_json: bool) -> None:
-    """Show what a data set holds: a table, and a contact sheet as a picture.
+    """Show what a data set holds: a table, recordings that stand there twice, a contact sheet as a picture.
 
     With --verify, read all of it and compare it with dataset.json; a shard that is damaged, missing, or of
     another video is named, and the exit status is 1.
@@ -297,6 +297,8 @@ def inspect(dataset: Path, picture: Path | None, verify: bool, as_json: bool) ->
       tfgma inspect dataset
       tfgma inspect dataset --verify --json
     """
+    from dataclasses import asdict
+
     from pipelines.build import read_index
 
     if verify and picture:
@@ -305,11 +307,14 @@ def inspect(dataset: Path, picture: Path | None, verify: bool, as_json: bool) ->
     if verify:
         _verify(dataset, index, as_json)
         return
+    from pipelines.duplicates import same_recordings
     from tfgma.inspection import write_contact_sheet
 
+    same = same_recordings([entry for entry in index["videos"] if entry["shard"]])
     sheet = write_contact_sheet(dataset, index, picture or dataset / "contact_sheet.png")
     if as_json:
-        print_json({**index, "contact_sheet": str(sheet) if sheet else None})
+        twice = [asdict(one) for one in same]
+        print_json({**index, "same_recordings": twice, "contact_sheet": str(sheet) if sheet else None})
         return
     rows = [
         [
@@ -326,6 +331,9 @@ def inspect(dataset: Path, picture: Path | None, verify: bool, as_json: bool) ->
     columns = [title for _, title, _ in QUALITY_COLUMNS]
     header = ["video", "subject", "class", "seconds", "clips", *columns, "note"]
     print_table(f"{dataset}: classes {', '.join(index['classes'])}", header, rows)
+    for one in same:
+        names = " and ".join(f"{video} of {who}" for video, who in zip(one.videos, one.subjects, strict=True))
+        click.echo(f"one recording under two names: {names}, {one.why}")
     click.echo(f"contact sheet: {sheet}" if sheet else "no clips to show")
 
 
