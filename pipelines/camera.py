@@ -11,6 +11,9 @@ WORKING_SIDE = 320
 """Frames are looked at with this long side, px: enough for hundredths of a working frame's pixel."""
 
 MOST_CORNERS, CORNER_QUALITY, CORNER_DISTANCE = 200, 0.01, 7
+FOLLOWED = (15, 15)
+"""The surroundings of a corner that are followed, working px."""
+
 BODY_MARGIN = 0.03
 """Corners keep this far from the body, in long sides: its edge moves with it."""
 
@@ -68,8 +71,8 @@ def camera_movement(first: View, second: View) -> np.ndarray | None:
     )
     if corners is None or len(corners) < MIN_CORNERS or first.grey.shape != second.grey.shape:
         return None
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(first.grey, second.grey, corners, None)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(second.grey, first.grey, moved, None)
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(first.grey, second.grey, corners, None, winSize=FOLLOWED)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(second.grey, first.grey, moved, None, winSize=FOLLOWED)
     error = np.abs(back - corners).max(axis=(1, 2))
     kept = (found[:, 0] == 1) & (returned[:, 0] == 1) & (error < MOST_RETURN_ERROR)
     if np.count_nonzero(kept) < MIN_CORNERS:

@@ -111,13 +111,14 @@ def video_clips(
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
     box: Box | None = None,
+    cores: int = 2,
     report: ProcessReport | None = None,
 ) -> Iterator[Clip]:
     """The clips of a video, in order of time.
 
     Memory holds the frames of `config.alignment.seconds`, on which the transform is estimated, and one
     clip: it does not grow with the video. `flow`: by default what `config.flow.method` names.
-    `box`: where the subject is at first, if it is not the main body.
+    `box`: where the subject is at first, if it is not the main body. `cores`: that it may keep busy, 1 or 2.
 
     Raises:
         RefusedError: not a video, too short for a clip, too few frames a second, no body in it, or no clip
@@ -132,11 +133,12 @@ def video_clips(
         long_side_px=config.long_side_px,
         start_seconds=start_seconds,
         end_seconds=end_seconds,
+        threads=cores,
         wanted=lambda index: is_wanted(index, spec),
         report=report.decode,
     )
     flow = FlowEstimator(config.flow.method) if flow is None else flow
-    observed = _observe(_find_bodies(frames, finder, report), report)
+    observed = _observe(_find_bodies(frames, finder, report, cores), report)
     upright = _set_upright(observed, config, flow, report)
     window: deque[_Upright] = deque(maxlen=spec.num_frames)
     fingerprint = Fingerprint(spec.fps)
@@ -199,9 +201,15 @@ def _refuse_fruitless(path: Path, config: BuildConfig, report: ProcessReport) ->
 
 
 def _find_bodies(
-    frames: Iterator[SampledFrame], finder: Finder, report: ProcessReport
+    frames: Iterator[SampledFrame], finder: Finder, report: ProcessReport, cores: int
 ) -> Iterator[tuple[SampledFrame, Body | None]]:
-    """Frames with their bodies, found in a second thread while this one decodes, aligns and computes flow."""
+    """Frames with their bodies; with two cores found in a thread while the other steps are taken."""
+    if cores == 1:
+        for frame in frames:
+            body = finder.find(frame.pixels, frame.seconds)
+            report.frames_with_body += body is not None
+            yield frame, body
+        return
     waiting: deque[tuple[SampledFrame, Future[Body | None]]] = deque()
 
     def first() -> tuple[SampledFrame, Body | None]:

@@ -41,14 +41,15 @@ def sample_frames(
     long_side_px: int = 640,
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
+    threads: int = 2,
     wanted: Callable[[int], bool] = lambda index: True,
     report: DecodeReport | None = None,
 ) -> Iterator[SampledFrame]:
     """The frames nearest to `start_seconds + k / fps`, k = 0, 1, ..., by their timestamps.
 
     Only frames whose grid index is `wanted` are converted to pixels; all have the size of the first. Grid
-    points in a hole of the video, with no frame near them, are left out. What does not decode is passed over
-    and noted in `report`.
+    points in a hole of the video, with no frame near them, are left out. What does not decode is passed over and noted in
+    `report`. `threads`: so many decode.
 
     Raises:
         RefusedError: the file cannot be opened as a video, or no frame of it decodes (too large ones do
@@ -56,7 +57,7 @@ def sample_frames(
     """
     report = DecodeReport() if report is None else report
     damage = Damage(report)
-    container, stream = open_video(path)
+    container, stream = open_video(path, threads)
 
     def deinterlaced() -> None:
         report.deinterlaced += 1

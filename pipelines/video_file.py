@@ -20,8 +20,8 @@ LEAST_SIDE_OF_FIELDS = 16
 """Pixels of the short side of a picture that is deinterlaced; FFmpeg's filter refuses smaller ones."""
 
 
-def open_video(path: Path) -> tuple[Any, Any]:
-    """The opened file (PyAV's container) with its picture stream, ready to decode.
+def open_video(path: Path, threads: int = 2) -> tuple[Any, Any]:
+    """The opened file (PyAV's container) with its picture stream, ready to decode by so many threads.
 
     Raises:
         RefusedError: no such file, not a video, no picture stream, or an unknown codec.
@@ -44,13 +44,13 @@ def open_video(path: Path) -> tuple[Any, Any]:
             "Copy it again from the camera"
         ) from error
     try:
-        return container, _picture_stream(container, path)
+        return container, _picture_stream(container, path, threads)
     except BaseException:
         container.close()
         raise
 
 
-def _picture_stream(container: Any, path: Path) -> Any:
+def _picture_stream(container: Any, path: Path, threads: int) -> Any:
     """The first stream of moving pictures, with its decoder's limits set."""
     av = load("av", "runtime")
     # Cover pictures are streams of one frame.
@@ -70,7 +70,7 @@ def _picture_stream(container: Any, path: Path) -> Any:
     codec = stream.codec_context
     codec.options = {"max_pixels": str(MOST_PIXELS)}
     codec.thread_type = "AUTO"
-    codec.thread_count = 2
+    codec.thread_count = threads
     return stream
 
 

@@ -74,6 +74,14 @@ def test_clips_are_windows_that_share_their_border_frame(moving):
     assert finder.restarts == 1
 
 
+def test_one_core_makes_what_two_make(moving):
+    one, two = (list(video_clips(moving, config(), KnownFinder(), cores=cores)) for cores in (1, 2))
+    assert len(one) == len(two) == 3
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first.rgb, second.rgb)
+        np.testing.assert_array_equal(first.flow, second.flow)
+
+
 def test_flow_is_the_movement_in_aligned_pixels_and_nothing_outside_the_body(moving):
     settings = config()
     clip = list(video_clips(moving, settings, KnownFinder()))[1]
