@@ -48,8 +48,8 @@ def sample_frames(
     """The frames nearest to `start_seconds + k / fps`, k = 0, 1, ..., by their timestamps.
 
     Only frames whose grid index is `wanted` are converted to pixels; all have the size of the first. Grid
-    points in a hole of the video, with no frame near them, are left out. What does not decode is passed over and noted in
-    `report`. `threads`: so many decode.
+    points in a hole of the video, with no frame near them, are left out. What does not decode is passed over
+    and noted in `report`. `threads`: so many decode.
 
     Raises:
         RefusedError: the file cannot be opened as a video, or no frame of it decodes (too large ones do
