@@ -22,17 +22,19 @@ Result = TypeVar("Result")
 HOPELESS = 3
 """After so many items that killed their workers, and not one that did not, the fault is not the items'."""
 
+CHANCES = 2
+"""An item whose worker died is tried alone so often: it may have died of something else."""
+
 CONNECT_SECONDS = 5
 
 
 class Crew(Protocol):
     """Processes that take work.
 
-    `deaths`: what the future of an item raises whose worker died. `chances`: how often it is tried alone.
+    `deaths`: what the future of an item raises whose worker died.
     """
 
     deaths: tuple[type[Exception], ...]
-    chances: int
 
     def room(self) -> int:
         """Items that may be under way at a time."""
@@ -45,7 +47,6 @@ class LocalCrew:
     """Processes of this machine. Use as a context manager."""
 
     deaths: tuple[type[Exception], ...] = (BrokenExecutor,)
-    chances = 2
 
     def __init__(self, workers: int) -> None:
         """`workers` processes at a time."""
@@ -86,9 +87,6 @@ def _die_with_parent() -> None:
 
 class DaskCrew:
     """The workers of a Dask scheduler. Use as a context manager."""
-
-    chances = 1
-    """The scheduler has tried several workers before it gives an item up."""
 
     def __init__(self, address: str) -> None:
         """Connects to the scheduler at `address`, such as tcp://host:8786.
@@ -219,7 +217,7 @@ def _together(
 
 
 def _alone(function: Callable[[Item], Result], item: Item, crew: Crew) -> Result | None:
-    for _ in range(crew.chances):
+    for _ in range(CHANCES):
         with crew.executor(alone=True) as executor:
             try:
                 return executor.submit(function, item).result()

@@ -20,7 +20,7 @@ from tests.conftest import write_video
 
 ROOT = Path(__file__).parents[1]
 CHEAP = BuildConfig(clip=ClipSpec(fps=6, clip_seconds=1, stride_seconds=1, size=64, max_flow_px=8))
-WHITE = 250
+WHITE = 230
 
 BUILD = """
 import sys
@@ -57,6 +57,8 @@ def start_build(source, out, *, tools="cheap_tools", workers=2, scheduler="", **
 @contextlib.contextmanager
 def cluster(folder):
     """The address of a Dask scheduler with two workers, as a shell would start them."""
+    import distributed
+
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
@@ -77,7 +79,12 @@ def cluster(folder):
             deadline = time.monotonic() + 60
             while name == "scheduler" and not file.exists() and time.monotonic() < deadline:
                 time.sleep(0.05)
-        yield json.loads(file.read_text())["address"]
+        address = json.loads(file.read_text())["address"]
+        with distributed.Client(address) as client:
+            client.wait_for_workers(2, timeout=60)
+        # Whoever watches a worker gives up if it dies before this watcher knows that it has started.
+        time.sleep(1)
+        yield address
 
 
 def write_sources(root, count, seconds=6):
@@ -91,8 +98,8 @@ def write_sources(root, count, seconds=6):
 
 
 def write_killer(root, name):
-    """A video whose white frames the tools below take for a bomb."""
-    frames = [np.full((48, 64, 3), 255, np.uint8)] * 40
+    """A video whose nearly white frames the tools below take for a bomb."""
+    frames = list(np.random.default_rng(0).integers(225, 256, (40, 48, 64, 3), np.uint8))
     return write_video(root / "FMs" / name / "v.mp4", frames, fps=12)
 
 
@@ -138,7 +145,7 @@ class CheapFinder:
                 joints[JOINTS.index(f"{side}_{name}")] = (0.5 + sign * x) * width, y * height, 1
         return Body(np.ones((height, width), bool), joints, joints[:, 2].copy())
 
-    def restart(self):
+    def restart(self, box=None):
         pass
 
     def close(self):

@@ -705,8 +705,9 @@ def giant_header(path, codec):
     path.write_bytes(content)
 
 
+# Not resource.getrusage: its peak counts what the parent held when it started this process.
 MEMORY = """
-import resource, sys
+import sys
 from pathlib import Path
 from pipelines.schema import RefusedError
 from pipelines.video import sample_frames
@@ -714,7 +715,8 @@ try:
     print(len(list(sample_frames(Path(sys.argv[1]), 6))))
 except RefusedError as error:
     print(error)
-print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9)
+(peak,) = (line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(1024 * int(peak) / 1e9)
 """
 
 

@@ -43,7 +43,6 @@ class Counting:
     """Threads that note how many items were under way."""
 
     deaths = ()
-    chances = 1
 
     def __init__(self):
         self.most = self.now = 0
