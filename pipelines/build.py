@@ -386,7 +386,7 @@ def process_video(
     from pipelines.process import ProcessReport
     from pipelines.records import Identity, encode_clip, write_shard
 
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # the other cores belong to the other workers
     report = ProcessReport()
     identity = Identity(classes.index(source.label), source.label, source.subject, source.id)
     shard = out / SHARDS / f"{source.id}.tfrecord"
@@ -423,7 +423,6 @@ def _clips(source: Source, config: BuildConfig, tools: Tools | None, report: Any
         start_seconds=source.start,
         end_seconds=source.end,
         box=source.box,
-        cores=1,  # the other cores belong to the other workers
         report=report,
     )
 
