@@ -72,7 +72,7 @@ class ProcessReport:
 
 
 @dataclass(frozen=True)
-class _Observed:
+class Observed:
     """A sampled frame with what was found in it.
 
     `movement`: the camera's since the frame before, (2, 3), where that is known.
@@ -138,7 +138,7 @@ def video_clips(
         report=report.decode,
     )
     flow = FlowEstimator(config.flow.method) if flow is None else flow
-    observed = _observe(_find_bodies(frames, finder, report, cores), report)
+    observed = observe(_find_bodies(frames, finder, report, cores), report.means)
     upright = _set_upright(observed, config, flow, report)
     window: deque[_Upright] = deque(maxlen=spec.num_frames)
     fingerprint = Fingerprint(spec.fps)
@@ -228,10 +228,8 @@ def _find_bodies(
             yield first()
 
 
-def _observe(
-    frames: Iterator[tuple[SampledFrame, Body | None]], report: ProcessReport
-) -> Iterator[_Observed]:
-    """Frames with their figures and the camera's movement."""
+def observe(frames: Iterator[tuple[SampledFrame, Body | None]], means: Means) -> Iterator[Observed]:
+    """Frames with their figures, which are added to `means`, and the camera's movement."""
     before: tuple[SampledFrame, View] | None = None
     for frame, body in frames:
         seen = view(frame.pixels, None if body is None else body.mask)
@@ -242,14 +240,13 @@ def _observe(
             if movement is not None and passed > 0:
                 height, width = frame.pixels.shape[:2]
                 speed = shift_px(movement, height, width) / max(height, width) / passed
-        figures = NOBODY if body is None else body_figures(frame.pixels, body, speed)
-        report.means.add(figures)
+        figures = NOBODY if body is None else _figures(frame.pixels, body, speed)
+        means.add(figures)
         before = frame, seen
-        yield _Observed(frame, body, figures, movement)
+        yield Observed(frame, body, figures, movement)
 
 
-def body_figures(frame: np.ndarray, body: Body, camera_speed: float | None) -> Figures:
-    """The figures of `frame` (H, W, 3) uint8 RGB with its body; `camera_speed` as in them."""
+def _figures(frame: np.ndarray, body: Body, camera_speed: float | None) -> Figures:
     return frame_figures(
         frame,
         body.mask,
@@ -264,13 +261,13 @@ def body_figures(frame: np.ndarray, body: Body, camera_speed: float | None) -> F
 
 
 def _set_upright(
-    frames: Iterator[_Observed], config: BuildConfig, flow: Flow, report: ProcessReport
+    frames: Iterator[Observed], config: BuildConfig, flow: Flow, report: ProcessReport
 ) -> Iterator[tuple[int, _Upright]]:
     """Aligned frames; the first ones wait until the transform is known."""
-    waiting: list[_Observed] = []
+    waiting: list[Observed] = []
     before: tuple[int, _Upright] | None = None
 
-    def align(observed: _Observed, alignment: Alignment) -> tuple[int, _Upright]:
+    def align(observed: Observed, alignment: Alignment) -> tuple[int, _Upright]:
         nonlocal before
         index = observed.frame.index
         consecutive = before is not None and before[0] == index - 1
@@ -302,7 +299,7 @@ def _set_upright(
             yield align(early, report.alignment)
 
 
-def _alignment(sampled: list[_Observed], config: BuildConfig) -> Alignment:
+def _alignment(sampled: list[Observed], config: BuildConfig) -> Alignment:
     spec = config.clip
     if not config.align_body:
         height, width = sampled[0].frame.pixels.shape[:2]
@@ -315,7 +312,7 @@ def _alignment(sampled: list[_Observed], config: BuildConfig) -> Alignment:
 
 
 def _align(
-    observed: _Observed,
+    observed: Observed,
     alignment: Alignment,
     previous: _Upright | None,
     flow_tool: Flow,

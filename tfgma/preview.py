@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,15 @@ import cv2
 import numpy as np
 
 from pipelines.alignment import estimate_alignment
-from pipelines.camera import View, camera_movement, shift_px, view
 from pipelines.config import BuildConfig
 from pipelines.files import written_whole
 from pipelines.manifest import read_sources
 from pipelines.pose import Body
-from pipelines.process import body_figures
-from pipelines.quality import NOBODY, Figures, Means, reasons_against
+from pipelines.process import observe
+from pipelines.quality import Figures, Means, reasons_against
 from pipelines.schema import Box, RefusedError
 from pipelines.tools import Finder
-from pipelines.video import SUFFIXES, DecodeReport, sample_frames, working_size
+from pipelines.video import SUFFIXES, DecodeReport, SampledFrame, sample_frames, working_size
 from tfgma.pictures import contact_sheet, draw_joints, fitted, outlined, png_bytes, with_caption
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -170,11 +169,17 @@ def _preview(path: Path, box: Box | None, out: Path, name: str, config: BuildCon
     kept = _Kept()
     size: tuple[int, int] | None = None
     reasons: list[str] = []
+
+    def with_bodies() -> Iterator[tuple[SampledFrame, Body | None]]:
+        nonlocal size
+        for frame in _looked_at(path, is_video, config, decode):
+            size = frame.pixels.shape[:2]
+            small = replace(frame, pixels=_scaled(frame.pixels, config.long_side_px))
+            yield small, finder.find(small.pixels, small.seconds)
+
     try:
-        for frame, seconds, body, figures in _observed(path, is_video, config, finder, decode):
-            means.add(figures)
-            size = frame.shape[:2]
-            kept.offer(_Shown(seconds, _scaled(frame, config.long_side_px), body))
+        for seen in observe(with_bodies(), means):
+            kept.offer(_Shown(seen.frame.seconds, seen.frame.pixels, seen.body))
     except RefusedError as error:
         reasons.append(str(error))
     figures = means.figures()
@@ -208,44 +213,21 @@ def _preview(path: Path, box: Box | None, out: Path, name: str, config: BuildCon
     return item
 
 
-def _observed(
-    path: Path, is_video: bool, config: BuildConfig, finder: Finder, decode: DecodeReport
-) -> Iterator[tuple[np.ndarray, float, Body | None, Figures]]:
-    """Full frames (H, W, 3) uint8 RGB that are looked at, their seconds, bodies and figures."""
+def _looked_at(
+    path: Path, is_video: bool, config: BuildConfig, decode: DecodeReport
+) -> Iterator[SampledFrame]:
+    """The frames that are looked at, in full size."""
     if not is_video:
-        frame = _read_picture(path)
-        small = _scaled(frame, config.long_side_px)
-        body = finder.find(small, 0.0)
-        yield frame, 0.0, body, NOBODY if body is None else body_figures(small, body, None)
+        yield SampledFrame(0, 0.0, _read_picture(path))
         return
-    fps = config.clip.fps
-    step = max(2, round(PAIR_EVERY_SECONDS * fps))
-    before: tuple[int, float, View] | None = None
-    frames = sample_frames(
+    step = max(2, round(PAIR_EVERY_SECONDS * config.clip.fps))
+    yield from sample_frames(
         path,
-        fps,
+        config.clip.fps,
         long_side_px=FULL_LONG_SIDE_PX,
         wanted=lambda index: index % step < 2,
         report=decode,
     )
-    for sampled in frames:
-        small = _scaled(sampled.pixels, config.long_side_px)
-        body = finder.find(small, sampled.seconds)
-        seen = view(small, None if body is None else body.mask)
-        speed = None
-        if before is not None and before[0] == sampled.index - 1 and sampled.seconds > before[1]:
-            movement = camera_movement(before[2], seen)
-            if movement is not None:
-                height, width = small.shape[:2]
-                shift = shift_px(movement, height, width) / max(height, width)
-                speed = shift / (sampled.seconds - before[1])
-        before = sampled.index, sampled.seconds, seen
-        yield (
-            sampled.pixels,
-            sampled.seconds,
-            body,
-            (NOBODY if body is None else body_figures(small, body, speed)),
-        )
 
 
 def _read_picture(path: Path) -> np.ndarray:
