@@ -9,15 +9,14 @@ import cv2
 import numpy as np
 
 from pipelines.palm_network import Palm, PalmNetwork
-from pipelines.pose_network import Detection, Person, PoseNetworks
-from pipelines.schema import JOINTS, TORSO_JOINTS
+from pipelines.pose_network import MIN_TORSO_SCORE, Detection, Person, PoseNetworks
+from pipelines.schema import JOINTS
 from pipelines.squares import Square
 
 LOOK_EVERY_SECONDS = 2.0
 """Somebody new is looked for so often; who was seen is followed from frame to frame."""
 
 MIN_PERSON_SCORE = 0.5
-MIN_TORSO_SCORE = 0.5
 MIN_DETECTION = 0.5
 MIN_PALM_SCORE = 0.7
 SAME_PERSON = 0.4
@@ -97,8 +96,9 @@ class Bystanders:
                 continue
             person = self.networks.read(frame, square)
             mask = person.mask_in_frame(height, width) > 0.5
-            torso = person.joints[list(TORSO_JOINTS), 2].mean()
-            is_person = person.score >= MIN_PERSON_SCORE and torso >= MIN_TORSO_SCORE and mask.any()
+            is_person = (
+                person.score >= MIN_PERSON_SCORE and person.torso_score >= MIN_TORSO_SCORE and mask.any()
+            )
             if is_person and not any(_same(mask, one) for one in known):
                 people.append(person)
                 known.append(mask)

@@ -14,12 +14,9 @@ import numpy as np
 
 from pipelines.bystanders import Bystanders
 from pipelines.palm_network import palm_network
-from pipelines.pose_network import Detection, Person, PoseNetworks
-from pipelines.schema import JOINTS, MASK_SCORE, TORSO_JOINTS, Box
+from pipelines.pose_network import MIN_TORSO_SCORE, Detection, Person, PoseNetworks
+from pipelines.schema import JOINTS, MASK_SCORE, Box
 from pipelines.squares import Square
-
-MIN_TORSO_SCORE = 0.5
-"""Below this mean score of shoulders and hips, what was found is not taken for a body."""
 
 MIN_OVERLAP = 0.3
 """A body found anew must cover the last one to this IoU."""
@@ -69,11 +66,6 @@ class Body:
     people: int = 0
     hands: int = 0
     covered: float = 0.0
-
-    @property
-    def torso_score(self) -> float:
-        """Mean score of shoulders and hips, 0..1."""
-        return torso_score(self.joints)
 
 
 class BodyFinder:
@@ -178,7 +170,7 @@ class BodyFinder:
         return self._networks.read(frame, square)
 
     def _believed(self, person: Person) -> Person | None:
-        good = person.score >= self._min_score and torso_score(person.joints) >= MIN_TORSO_SCORE
+        good = person.score >= self._min_score and person.torso_score >= MIN_TORSO_SCORE
         return person if good else None
 
 
@@ -210,11 +202,6 @@ class JointSmoother:
 def _share(cutoff_hz: Any, seconds: float) -> Any:
     """How much of a step a low-pass filter takes after so much time."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * seconds))
-
-
-def torso_score(joints: np.ndarray) -> float:
-    """Mean score of shoulders and hips of `joints` (33, 3), 0..1."""
-    return float(joints[list(TORSO_JOINTS), 2].mean())
 
 
 def certainty(person: Person) -> float:

@@ -11,13 +11,15 @@ import cv2
 import numpy as np
 
 from pipelines.detectors import Network, anchors, detections, groups, sigmoid
-from pipelines.schema import JOINTS, RefusedError
+from pipelines.schema import JOINTS, TORSO_JOINTS, RefusedError
 from pipelines.squares import Square
 
 # Cells a side of the detector's maps, with the people that each cell may tell of (Bazarevsky et al., 2020).
 DETECTOR_CELLS = ((28, 2), (14, 2), (7, 6))
 MARGIN = 1.25
 """Side of the square that a person is read in, in lengths of the circle around the body."""
+MIN_TORSO_SCORE = 0.5
+"""Below this mean score of shoulders and hips, what was found is not taken for a body."""
 FILES = ("pose_detector.tflite", "pose_landmarks_detector.tflite")
 POINTS = len(JOINTS) + 6
 """The second network's points: the joints, then six more, of which the first two span the square."""
@@ -51,6 +53,11 @@ class Person:
     mask: np.ndarray
     square: Square
     next_square: Square
+
+    @property
+    def torso_score(self) -> float:
+        """Mean score of shoulders and hips, 0..1."""
+        return float(self.joints[list(TORSO_JOINTS), 2].mean())
 
     def mask_in_frame(self, height: int, width: int, mask: np.ndarray | None = None) -> np.ndarray:
         """`mask` (by default the person's own), upright, as (height, width) float32 of the frame."""

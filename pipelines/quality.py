@@ -153,29 +153,29 @@ def reasons_against(figures: Figures, limits: QualitySettings) -> list[str]:
     if not figures.body:
         return ["nobody is seen"]
     at_least = (
-        ("the body is found in {value:.0%} of the frames, not {limit:.0%}", "body", limits.min_body_share),
-        ("the torso is seen in {value:.0%} of the frames, not {limit:.0%}", "torso", limits.min_torso_share),
+        ("the body is found in {value:.1%} of the frames, not {limit:.1%}", "body", limits.min_body_share),
+        ("the torso is seen in {value:.1%} of the frames, not {limit:.1%}", "torso", limits.min_torso_share),
         (
-            "arms and legs lie inside the picture to {value:.0%}, not {limit:.0%}",
+            "arms and legs lie inside the picture to {value:.1%}, not {limit:.1%}",
             "visible",
             limits.min_visible,
         ),
         (
-            "the outline of the body is certain to {value:.0%}, not {limit:.0%}",
+            "the outline of the body is certain to {value:.1%}, not {limit:.1%}",
             "mask_certainty",
             limits.min_mask_certainty,
         ),
-        ("sharpness is {value:.2f}, not {limit:.2f}", "sharpness", limits.min_sharpness),
-        ("it is too dark: brightness is {value:.2f}, not {limit:.2f}", "brightness", limits.min_brightness),
+        ("sharpness is {value:.3f}, not {limit:.3f}", "sharpness", limits.min_sharpness),
+        ("it is too dark: brightness is {value:.3f}, not {limit:.3f}", "brightness", limits.min_brightness),
     )
     at_most = (
         (
-            "it is too bright: brightness is {value:.2f}, over {limit:.2f}",
+            "it is too bright: brightness is {value:.3f}, over {limit:.3f}",
             "brightness",
             limits.max_brightness,
         ),
         (
-            "other people or their hands cover {value:.0%} of the body, over {limit:.0%}",
+            "other people or their hands cover {value:.1%} of the body, over {limit:.1%}",
             "covered",
             limits.max_covered,
         ),

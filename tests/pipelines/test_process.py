@@ -182,7 +182,7 @@ def test_dis_is_at_hand_for_speed(moving):
             {"alignment": {"seconds": 1}},
             r"must show a person.*with 19 sampled",
         ),
-        (KnownFinder(absent=range(0, 99, 2)), {}, r"body is found in 47% of the frames, not 80%"),
+        (KnownFinder(absent=range(0, 99, 2)), {}, r"body is found in 47.4% of the frames, not 80.0%"),
         (
             KnownFinder(),
             {"clip": {"clip_seconds": 4}},
