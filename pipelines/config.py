@@ -135,8 +135,8 @@ class BuildConfig(Settings):
     def _deidentified_frames_are_cut_out(self) -> BuildConfig:
         if self.deidentify and not self.mask_body and "rgb" in self.modalities:
             raise ValueError(
-                "deidentify needs mask_body, because other people and the room identify a child too. Received: "
-                "false. Cut the body out, or leave rgb out of modalities"
+                "deidentify needs mask_body: other people and the room tell who a child is, too. "
+                "Received: false. Cut the body out, or leave rgb out of modalities"
             )
         return self
 

@@ -12,8 +12,8 @@ FACE_JOINTS = tuple(
     if name == "nose" or any(part in name for part in ("eye", "ear", "mouth"))
 )
 
-RADIUS_IN_TORSOS = 0.5
-"""An infant's head is large: it measures about this much around the face's middle."""
+RADIUS_IN_TORSOS = 0.65
+"""An infant's head is large: ears lie up to 0.5 torso lengths from the middle of the joints that are found."""
 
 BEYOND_JOINTS = 1.3
 """The region never ends nearer than this many times the farthest face joint."""

@@ -103,8 +103,8 @@ def refuse_missing(names: Collection[str], modalities: Collection[str]) -> None:
     if missing:
         raise RefusedError(
             f"a network that takes {', '.join(sorted(names))} needs a data set that holds the modality "
-            f"{' and '.join(missing)}. Received: one that holds {' and '.join(modalities)} only. Build it from "
-            f"videos with {' and '.join(missing)} among build.modalities, or choose another network"
+            f"{' and '.join(missing)}. Received: one that holds {' and '.join(modalities)} only. Build it "
+            f"from videos with {' and '.join(missing)} among build.modalities, or choose another network"
         )
 
 

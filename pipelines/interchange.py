@@ -104,9 +104,7 @@ def _info(spec: ClipSpec, index: dict[str, Any]) -> dict[str, Any]:
 
     Sizes in bytes are left out: with them small data sets would be kept in memory, decoded.
     """
-    description = (
-        f"Clips of {spec.num_frames} frames at {spec.fps:g} a second; each split is one video."
-    )
+    description = f"Clips of {spec.num_frames} frames at {spec.fps:g} a second; each split is one video."
     if "pose" in index["modalities"]:
         description += f" {Feature.POSE}: x, y in pixels of the aligned frame, score."
     if "flow" in index["modalities"]:

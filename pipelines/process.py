@@ -352,9 +352,7 @@ def _blank_faces(rgb: np.ndarray, pose: np.ndarray, found: np.ndarray, report: P
     report.frames_blanked += int(regions.all(axis=(1, 2)).sum())
 
 
-def _clip(
-    window: deque[_Upright], config: BuildConfig, figures: Figures, report: ProcessReport
-) -> Clip:
+def _clip(window: deque[_Upright], config: BuildConfig, figures: Figures, report: ProcessReport) -> Clip:
     frames = list(window)
     fps = config.clip.fps
     pose = np.stack([frame.pose for frame in frames])

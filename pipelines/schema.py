@@ -107,7 +107,7 @@ MODALITIES: Final[tuple[str, ...]] = ("rgb", "flow", "pose")
 
 
 class Feature:
-    """Keys of one clip's `tf.train.Example`; of RGB, FLOW, POSE and JOINT_FEATURES those of its modalities."""
+    """Keys of one clip's `tf.train.Example`; it holds those of the data set's modalities."""
 
     LABEL: Final = "label"  # int64 (), index into the data set's classes
     CLASS: Final = "class"  # bytes (), UTF-8 name of the class

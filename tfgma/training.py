@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines.build import INDEX, file_digest, read_index
+from pipelines.build import INDEX, file_digest, read_index, with_network_digests
 from pipelines.clips import Clip
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
 from pipelines.duplicates import same_recordings
@@ -59,8 +59,8 @@ def train(
 
     Raises:
         RefusedError: no data set there, one of another ClipSpec than the config's, or without a modality that
-            the network takes, too few subjects, an unknown fold, a leak (a subject, a group or a recording on two sides of a fold), or `out` is not
-            empty.
+            the network takes, too few subjects, an unknown fold, a leak (a subject, a group or a recording on
+            two sides of a fold), or `out` is not empty.
     """
     index = read_index(dataset)
     config = _as_built(config, index)
@@ -95,7 +95,7 @@ def train(
 
 
 def _as_built(config: StudyConfig, index: dict[str, Any]) -> StudyConfig:
-    """The study as the data set's copy was made: by options of `build-tfrecords`, which no config need repeat.
+    """The study with the options that the data set was built with, which no config need repeat.
 
     A bundle then blanks faces where the frames that it learned from had none.
     """
