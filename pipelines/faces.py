@@ -13,7 +13,7 @@ FACE_JOINTS = tuple(
 )
 
 RADIUS_IN_TORSOS = 0.65
-"""An infant's head is large: ears lie up to 0.5 torso lengths from the middle of the joints that are found."""
+"""An infant's head is large: ears lie up to 0.51 torso lengths from the middle of the joints found."""
 
 BEYOND_JOINTS = 1.3
 """The region never ends nearer than this many times the farthest face joint."""

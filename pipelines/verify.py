@@ -67,7 +67,8 @@ def verify_dataset(
 
     Of each shard: that it is there, its SHA-256, and the number of its clips. Of each record: its checksum,
     its features and their shapes, that it holds no modality but the data set's, that its JPEG and PNG decode
-    to frames (size, size, 3) and flows (size, 2 size) uint8, and whose clip it is. Also names what lies among the shards and belongs to none.
+    to frames (size, size, 3) and flows (size, 2 size) uint8, and whose clip it is. Also names
+    what lies among the shards and belongs to none.
 
     Changes nothing, and keeps one record in memory at a time.
     """

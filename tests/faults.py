@@ -138,7 +138,7 @@ class CheapFinder:
                 joints[JOINTS.index(f"{side}_{name}")] = (0.5 + sign * x) * width, y * height, 1
         return Body(np.ones((height, width), bool), joints, joints[:, 2].copy())
 
-    def restart(self):
+    def restart(self, box=None):
         pass
 
     def close(self):
