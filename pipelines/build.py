@@ -271,7 +271,7 @@ def _is_ours(out: Path) -> bool:
 
 def _settings_digest(config: BuildConfig) -> str:
     """Of the settings; files of weights count by what is in them, not by where they are."""
-    return with_network_digests(config).digest()
+    return config.with_network_files(lambda path: file_digest(Path(path)) or path).digest()
 
 
 def with_network_digests(config: BuildConfig) -> BuildConfig:
