@@ -12,7 +12,7 @@ import platform
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from pipelines.interchange import FILES, remove_metadata, write_metadata
 from pipelines.journal import Journal
 from pipelines.manifest import Source, read_folds, read_sources
 from pipelines.pose_model import pose_model
+from pipelines.pseudonyms import LOG, Pseudonyms, log_of, read_key, refuse_mixture, write_log
 from pipelines.schema import FORMAT_VERSION, RefusedError
 from pipelines.tools import MakeTools, Tools, standard_tools
 from pipelines.workers import Crew, DaskCrew, LocalCrew, run_each
@@ -33,7 +34,7 @@ SHARDS = "shards"
 JOURNAL = "journal.jsonl"
 """There while a build is not finished: the entries of finished videos, one a line."""
 
-BESIDE = ("contact_sheet.png", *FILES)
+BESIDE = ("contact_sheet.png", LOG, *FILES)
 """Other files that a data set's folder may hold; they do not keep a build from it."""
 
 STAGES_VERSION = 4
@@ -71,6 +72,7 @@ def build_dataset(
     *,
     workers: int = 1,
     scheduler: str | None = None,
+    key_file: Path | None = None,
     make_tools: MakeTools = standard_tools,
     progress: Progress = lambda done, total, name: None,
     report: BuildReport | None = None,
@@ -80,22 +82,30 @@ def build_dataset(
     A video that cannot be used is left out and listed with its reason; the others go on. Finished videos
     whose file and settings have not changed are not done again, however the build before ended.
     `make_tools` gives each worker what finds bodies and flow; it is pickled. `scheduler`: address of a Dask
-    scheduler, whose workers then take the place of `workers` processes here.
+    scheduler, whose workers then take the place of `workers` processes here. `key_file`: the key of a
+    de-identified data set (`config.deidentify`), made if it is missing; it stays in this process.
 
     Raises:
-        RefusedError: no videos, contradicting labels, `out` is something else or cannot be written, the
-            tools cannot be had, no scheduler there or workers that do not see the folders, or not one video
-            could be used.
+        RefusedError: a key that is unusable, missing or not asked for, no videos, contradicting labels,
+            `out` is something else, of another key, or cannot be written, the tools cannot be had, no
+            scheduler there or workers that do not see the folders, or not one video could be used.
     """
-    sources = read_sources(source)
-    with LocalCrew(workers) if scheduler is None else DaskCrew(scheduler) as crew:
-        return _build(
-            sources, read_folds(source), out, config, crew, make_tools, progress, report or BuildReport()
+    if config.deidentify != (key_file is not None):
+        raise RefusedError(
+            "de-identifying takes both --deidentify (or build.deidentify) and --key FILE. Received: "
+            + ("--deidentify alone" if config.deidentify else "--key alone")
+            + ". Give both or neither"
         )
+    sources, folds = read_sources(source), read_folds(source)
+    names = None if key_file is None else read_key(key_file, source, out)
+    refuse_mixture(out, names)
+    with LocalCrew(workers) if scheduler is None else DaskCrew(scheduler) as crew:
+        return _build(sources, names, folds, out, config, crew, make_tools, progress, report or BuildReport())
 
 
 def _build(
-    sources: list[Source],
+    originals: list[Source],
+    names: Pseudonyms | None,
     folds: list[dict[str, list[str]]],
     out: Path,
     config: BuildConfig,
@@ -105,16 +115,23 @@ def _build(
     report: BuildReport,
 ) -> dict[str, Any]:
     """`build_dataset` by a crew."""
+    sources = originals
+    if names:
+        sources, folds = names.sources(originals), names.folds(folds)
     classes = sorted({one.label for one in sources})
     # Workers get no other settings than those that the key holds.
     deciding = config.that_decide(pictures=sources[0].has_pictures)
     _prepare(out)
+    if names and not (out / LOG).exists():
+        # From the first moment it says whose folder this is.
+        write_log(out, log_of(names, originals, [], "rgb" in deciding.modalities))
+    original_of = {names.source(one).id: one for one in originals} if names else {}
     journal = Journal(out / JOURNAL)
     noted = {entry["id"]: entry for entry in journal.read()}
     listed = {entry["id"]: entry for entry in read_index(out)["videos"]} if (out / INDEX).exists() else {}
     finished = listed | noted
     settings = _settings_digest(deciding)
-    keys = {one.id: _video_key(one, classes, settings) for one in sources}
+    keys = {one.id: _video_key(one, classes, settings, names) for one in sources}
     report.removed = [identifier for identifier in finished if identifier not in keys]
     entries: dict[str, dict[str, Any]] = {}
     for one in sources:
@@ -131,8 +148,12 @@ def _build(
     remove_metadata(out)  # it comes back when it is true again
     progress(len(entries), len(sources), "")
 
+    shown = with_network_digests(config) if names else config
+
     def write() -> None:
-        write_index(out, _index(entries, sources, classes, folds, config))
+        write_index(out, _index(entries, sources, classes, folds, shown, deciding.modalities))
+        if names:
+            write_log(out, log_of(names, originals, list(entries.values()), "rgb" in deciding.modalities))
 
     next_write = 0.0
     try:
@@ -146,6 +167,8 @@ def _build(
                 _refuse_unseen(entry, key)
                 # What failed unexpectedly is tried again by the next build.
                 unexpected = (entry["left_out"] or "").startswith((UNEXPECTED, KILLED))
+                if names:
+                    entry = names.entry(entry, original_of[identifier])
                 entries[identifier] = {**entry, "key": None if unexpected else key}
                 journal.add(entries[identifier])
                 begin = time.monotonic()
@@ -165,7 +188,7 @@ def _build(
             with contextlib.suppress(OSError):
                 write()
         raise
-    index = _index(entries, sources, classes, folds, config)
+    index = _index(entries, sources, classes, folds, shown, deciding.modalities)
     _remove_strangers(out, index)
     journal.remove()
     if not any(entry["shard"] for entry in index["videos"]):
@@ -251,10 +274,16 @@ def _settings_digest(config: BuildConfig) -> str:
     return config.with_network_files(lambda path: file_digest(Path(path)) or path).digest()
 
 
-def _video_key(source: Source, classes: list[str], settings: str) -> dict[str, Any]:
+def with_network_digests(config: BuildConfig) -> BuildConfig:
+    """The settings with SHA-256 in place of the paths of files of weights."""
+    return config.with_network_files(lambda path: file_digest(Path(path)) or "unreadable")
+
+
+def _video_key(source: Source, classes: list[str], settings: str, names: Pseudonyms | None) -> dict[str, Any]:
     """All that a shard depends on."""
+    sha256 = file_digest(source.path)
     return {
-        "sha256": file_digest(source.path),
+        "sha256": names.file_hash(sha256) if names else sha256,
         "subject": source.subject,
         "label": source.label,
         "number": classes.index(source.label),
@@ -395,13 +424,18 @@ def process_video(
         tools = held.enter_context(make_tools(config)) if source.has_pictures else None
         try:
             clips = _clips(source, config, tools, report)
-            write_shard(shard, (encode_clip(clip, identity, config.jpeg_quality) for clip in clips))
+            write_shard(
+                shard,
+                (encode_clip(clip, identity, config.jpeg_quality, config.modalities) for clip in clips),
+            )
         except RefusedError as error:
             left_out = str(error)
         except OSError:
             raise  # the disk, not the video
         except Exception as error:  # one odd video must not end the work on a thousand others
-            left_out = f"{UNEXPECTED}: {type(error).__name__}: {error}"
+            # What a library says may name anything, so nothing of it goes into what is shared.
+            said = "" if config.deidentify else f": {error}"
+            left_out = f"{UNEXPECTED}: {type(error).__name__}{said}"
     if left_out:
         shard.unlink(missing_ok=True)
     return _entry(source, report, shard, left_out)
@@ -462,13 +496,21 @@ def _entry(source: Source, report: Any, shard: Path, left_out: str | None) -> di
         "shard": None if left_out else shard.name,
         "shard_sha256": None if left_out else file_digest(shard),
         "left_out": left_out,
+        **({} if source.file_name is None else {"faces": _faces(report, left_out)}),
     }
+
+
+def _faces(report: Any, left_out: str | None) -> dict[str, int]:
+    """How many frames of the shard's clips had their face blanked, and how many of them all."""
+    if left_out:
+        return {"frames": 0, "blanked_wholly": 0}
+    return {"frames": report.faces_blanked, "blanked_wholly": report.frames_blanked}
 
 
 def _listing(source: Source) -> dict[str, Any]:
     """What the source says of a video, whatever is in it."""
     return {
-        "video": source.path.name,
+        "video": source.file_name or source.path.name,
         "subject": source.subject,
         "label": source.label,
         "group": source.group,
@@ -487,11 +529,12 @@ def _index(
     classes: list[str],
     folds: list[dict[str, list[str]]],
     config: BuildConfig,
+    modalities: Sequence[str],
 ) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "classes": classes,
-        "pictures": sources[0].has_pictures,
+        "modalities": list(modalities),
         "folds": folds,
         "clip": config.clip.model_dump(),
         "config": config.model_dump(),

@@ -16,7 +16,8 @@ class Clip:
     `rgb`: (T+1, S, S, 3) uint8, upright masked body. `flow`: (T, S, S, 2) uint8 codes (pipelines.flow).
     `pose`: (T+1, 33, 3) float32, x and y in pixels of the aligned frame, score. `joint_features`:
     (T+1, 18, 7) float32 (pipelines.joint_features). `mask_area`: (T+1,) float32, share of the aligned frame.
-    `quality`: share of frames with a body found. Clips of keypoint files have no frames in `rgb` and `flow`.
+    `quality`: share of frames with a body found. What a clip does not hold has no frames: `rgb` and `flow` of
+    keypoint files, and in records that were built without a modality its arrays.
     """
 
     start_seconds: float

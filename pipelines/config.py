@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipelines.schema import ClipSpec, RefusedError
+from pipelines.schema import MODALITIES, ClipSpec, RefusedError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -111,12 +111,34 @@ class BuildConfig(Settings):
     align_body: bool = Field(True, description="the body is set upright; false takes the middle (ablation)")
     long_side_px: int = Field(640, ge=128, le=3840, description="frames are scaled down to this long side")
     jpeg_quality: int = Field(95, ge=50, le=100)
+    modalities: list[Literal["rgb", "flow", "pose"]] = Field(
+        ["rgb", "flow", "pose"], description="what of the clips is written; nothing of the others"
+    )
+    deidentify: bool = Field(
+        False, description="faces are blanked, names replaced by pseudonyms of the key that is given beside"
+    )
 
     @property
     def network_sections(self) -> tuple[str, ...]:
         """Sections that choose a network of the tfgma package instead of a standard tool."""
         sections = ("pose", "segmentation", "flow")
         return tuple(name for name in sections if getattr(self, name).method not in STANDARD_METHODS)
+
+    @field_validator("modalities")
+    @classmethod
+    def _in_one_order(cls, value: list[str]) -> list[str]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError(f"name some of {', '.join(MODALITIES)}, each once. Received: {value}")
+        return [one for one in MODALITIES if one in value]
+
+    @model_validator(mode="after")
+    def _deidentified_frames_are_cut_out(self) -> BuildConfig:
+        if self.deidentify and not self.mask_body and "rgb" in self.modalities:
+            raise ValueError(
+                "deidentify needs mask_body: other people and the room tell who a child is, too. "
+                "Received: false. Cut the body out, or leave rgb out of modalities"
+            )
+        return self
 
     @model_validator(mode="after")
     def _networks_have_weights(self) -> BuildConfig:
@@ -131,9 +153,23 @@ class BuildConfig(Settings):
 
         Workers get nothing else, so equal results here are equal shards. `pictures`: false for files of
         joints.
+
+        Raises:
+            RefusedError: nothing that files of joints could give is to be written.
         """
         if not pictures:
-            return BuildConfig(clip=self.clip, quality=self.quality, keypoints=self.keypoints)
+            if "pose" not in self.modalities:
+                raise RefusedError(
+                    "build.modalities must name pose where there are joints alone. "
+                    f"Received: {', '.join(self.modalities)}. Build from videos, or name pose"
+                )
+            return BuildConfig(
+                clip=self.clip,
+                quality=self.quality,
+                keypoints=self.keypoints,
+                modalities=["pose"],
+                deidentify=self.deidentify,
+            )
         pose, segmentation, flow = self.pose, self.segmentation, self.flow
         if pose.method != "openpose":
             pose = _with_defaults(pose, "weights", "long_side_px")
@@ -145,7 +181,8 @@ class BuildConfig(Settings):
             flow = _with_defaults(flow, "weights", "num_updates")
         keypoints = _with_defaults(self.keypoints, "fps")
         sections = {"pose": pose, "segmentation": segmentation, "flow": flow, "keypoints": keypoints}
-        return self.model_copy(update=sections)
+        decided = self.model_copy(update=sections)
+        return decided if "rgb" in self.modalities else _with_defaults(decided, "jpeg_quality")
 
     def with_network_files(self, change: Callable[[str], str]) -> BuildConfig:
         """These settings with `change` of each file of weights that they name."""

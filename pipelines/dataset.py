@@ -11,9 +11,16 @@ import tensorflow as tf
 
 from pipelines.config import InputSettings
 from pipelines.flow import LEVELS, ZERO_LEVEL
-from pipelines.inputs import PICTURES, frame_indices, input_shape, pose_starts, window_flows
+from pipelines.inputs import (
+    PICTURES,
+    frame_indices,
+    input_shape,
+    pose_starts,
+    refuse_missing,
+    window_flows,
+)
 from pipelines.records import feature_description
-from pipelines.schema import ClipSpec, Feature, RefusedError
+from pipelines.schema import JOINTS, MODALITIES, ClipSpec, Feature, RefusedError
 from pipelines.transforms import (
     ClipTensors,
     GeometryRange,
@@ -66,7 +73,7 @@ def clip_dataset(
     batch_size: int,
     inputs: Sequence[str] = ("image", "flow"),
     settings: InputSettings = DEFAULT_INPUTS,
-    pictures: bool = True,
+    modalities: Collection[str] = MODALITIES,
     augmentation: Augmentation | None = None,
     shuffle: bool = False,
     seed: int = 0,
@@ -82,16 +89,15 @@ def clip_dataset(
     Args:
         settings: what of a clip a network takes; its window lies in the clip's middle or, with temporal
             jitter, anywhere.
-        pictures: whether the records hold frames and flow (index["pictures"]).
+        modalities: what the records hold (index["modalities"]).
         augmentation: given for training, None for everything else.
         cache: keeps decoded clips in memory (uint8) after the first epoch.
+
+    Raises:
+        RefusedError: the records hold no such input, or their clips are too short for it.
     """
-    if not pictures and set(inputs) - {"pose"}:
-        raise RefusedError(
-            f"a data set of keypoints has no pictures and no flow. Received: a network that takes "
-            f"{', '.join(sorted(inputs))}. Build the data set from videos, or choose a pose network"
-        )
-    plan = _Plan.of(spec, settings, inputs, pictures, bool(augmentation and augmentation.temporal_jitter))
+    refuse_missing(inputs, modalities)
+    plan = _Plan.of(spec, settings, inputs, modalities, bool(augmentation and augmentation.temporal_jitter))
     files = tf.data.Dataset.from_tensor_slices([str(path) for path in shards])
     records = files.interleave(
         tf.data.TFRecordDataset, cycle_length=4 if shuffle else 1, num_parallel_calls=1, deterministic=True
@@ -127,7 +133,7 @@ class _Plan:
     spec: ClipSpec
     settings: InputSettings
     inputs: tuple[str, ...]
-    pictures: bool
+    modalities: tuple[str, ...]
     length: int
     starts: tuple[int, ...]
     decoded: tuple[int, ...]
@@ -135,7 +141,12 @@ class _Plan:
 
     @classmethod
     def of(
-        cls, spec: ClipSpec, settings: InputSettings, inputs: Sequence[str], pictures: bool, anywhere: bool
+        cls,
+        spec: ClipSpec,
+        settings: InputSettings,
+        inputs: Sequence[str],
+        modalities: Collection[str],
+        anywhere: bool,
     ) -> _Plan:
         for name in inputs:
             input_shape(name, spec, settings)  # refuses what does not fit
@@ -144,16 +155,23 @@ class _Plan:
         starts = tuple(range(spare + 1)) if anywhere else (spare // 2,)
         window = sorted({i for n in PICTURES & set(inputs) for i in frame_indices(n, length, settings)})
         decoded = sorted({start + index for start in starts for index in window})
-        return cls(spec, settings, tuple(inputs), pictures, length, starts, tuple(decoded), tuple(window))
+        return cls(
+            spec,
+            settings,
+            tuple(inputs),
+            tuple(modalities),
+            length,
+            starts,
+            tuple(decoded),
+            tuple(window),
+        )
 
 
 def _decode(record: tf.Tensor, plan: _Plan) -> dict[str, tf.Tensor]:
     """A record's pixels as uint8: the frames that may be needed, and all flows."""
     spec, size = plan.spec, plan.spec.size
-    clip = tf.io.parse_single_example(record, feature_description(spec, plan.pictures))
-    if not plan.pictures:
-        return clip
-    jpegs, pngs = clip.pop(Feature.RGB), clip.pop(Feature.FLOW)
+    clip = tf.io.parse_single_example(record, feature_description(spec, plan.modalities))
+    jpegs, pngs = clip.pop(Feature.RGB, None), clip.pop(Feature.FLOW, None)
     if plan.decoded:
         frames = tf.map_fn(
             lambda jpeg: tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE"),
@@ -184,11 +202,15 @@ def _finish(
         codes = tf.cast(clip[Feature.FLOW][start : start + length], tf.float32)
         flow = (codes - ZERO_LEVEL) * (plan.spec.max_flow_px / LEVELS)
         flow = tf.ensure_shape(flow, (length, size, size, 2))
-    joints = clip[Feature.JOINT_FEATURES][start : start + length + 1]
-    tensors = ClipTensors(frames, flow, clip[Feature.POSE][start : start + length + 1])
+    pose = tf.zeros((length + 1, len(JOINTS), 3))
+    if Feature.POSE in clip:
+        pose = clip[Feature.POSE][start : start + length + 1]
+        joints = clip[Feature.JOINT_FEATURES][start : start + length + 1]
+    tensors = ClipTensors(frames, flow, pose)
     if augmentation:
         flip = tf.logical_and(sample_flip(seeds[1]), augmentation.flip)
-        joints = tf.where(flip, flip_joint_features(joints), joints)
+        if Feature.POSE in clip:
+            joints = tf.where(flip, flip_joint_features(joints), joints)
         if Feature.RGB in clip or Feature.FLOW in clip:
             tensors = _augment(tensors, flip, seeds[2:], augmentation, size)
     ready = {}

@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.clips import Clip
 from pipelines.config import InputSettings
 from pipelines.flow import dequantize_flow
-from pipelines.schema import FEATURE_JOINTS, JOINT_FEATURES, ClipSpec, RefusedError
+from pipelines.schema import FEATURE_JOINTS, JOINT_FEATURES, MODALITIES, ClipSpec, RefusedError
 
 PICTURES = frozenset({"image", "frames", "slow", "fast"})
 """Inputs made of a clip's frames."""
@@ -90,6 +90,22 @@ def input_shape(name: str, spec: ClipSpec, settings: InputSettings) -> tuple[int
     raise RefusedError(
         f'an input must be one of {", ".join(sorted(PICTURES))}, flow, pose. Received: "{name}"'
     )
+
+
+def refuse_missing(names: Collection[str], modalities: Collection[str]) -> None:
+    """Raises where records with these modalities cannot give the inputs `names`.
+
+    Raises:
+        RefusedError: a modality is missing; it is named.
+    """
+    needed = {"rgb" if name in PICTURES else name for name in names}
+    missing = [one for one in MODALITIES if one in needed and one not in modalities]
+    if missing:
+        raise RefusedError(
+            f"a network that takes {', '.join(sorted(names))} needs a data set that holds the modality "
+            f"{' and '.join(missing)}. Received: one that holds {' and '.join(modalities)} only. Build it "
+            f"from videos with {' and '.join(missing)} among build.modalities, or choose another network"
+        )
 
 
 def clip_inputs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def write_metadata(dataset: Path, index: dict[str, Any]) -> None:
     # tensorflow_datasets reads one name a line.
     labels = "".join(" ".join(name.split()) + "\n" for name in index["classes"])
     contents = {
-        FEATURES_FILE: _json(_features(spec, len(index["classes"]), index["pictures"])),
+        FEATURES_FILE: _json(_features(spec, len(index["classes"]), index["modalities"])),
         LABELS_FILE: labels,
         INFO_FILE: _json(_info(spec, index)),
     }
@@ -54,7 +55,7 @@ def _json(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
-def _features(spec: ClipSpec, classes: int, pictures: bool) -> dict[str, Any]:
+def _features(spec: ClipSpec, classes: int, modalities: Collection[str]) -> dict[str, Any]:
     """What `pipelines.records` writes, as tensorflow_datasets' `FeaturesDict` is stored."""
     frames, flows, size = spec.num_frames, spec.num_flows, spec.size
     text = _feature("text_feature.Text", text={})
@@ -65,13 +66,15 @@ def _features(spec: ClipSpec, classes: int, pictures: bool) -> dict[str, Any]:
         Feature.VIDEO: text,
         Feature.START_SECONDS: _reals(),
         Feature.FPS: _reals(),
-        Feature.POSE: _reals(frames, len(JOINTS), 3),
-        Feature.JOINT_FEATURES: _reals(frames, len(FEATURE_JOINTS), len(JOINT_FEATURES)),
         Feature.MASK_AREA: _reals(frames),
         Feature.QUALITY: _reals(),
     }
-    if pictures:
+    if "pose" in modalities:
+        features[Feature.POSE] = _reals(frames, len(JOINTS), 3)
+        features[Feature.JOINT_FEATURES] = _reals(frames, len(FEATURE_JOINTS), len(JOINT_FEATURES))
+    if "rgb" in modalities:
         features[Feature.RGB] = _images(frames, "jpeg", size, size, 3)
+    if "flow" in modalities:
         features[Feature.FLOW] = _images(flows, "png", size, 2 * size, 1)
     return _feature("features_dict.FeaturesDict", featuresDict={"features": features})
 
@@ -101,11 +104,10 @@ def _info(spec: ClipSpec, index: dict[str, Any]) -> dict[str, Any]:
 
     Sizes in bytes are left out: with them small data sets would be kept in memory, decoded.
     """
-    description = (
-        f"Clips of {spec.num_frames} frames at {spec.fps:g} a second; each split is one video. "
-        f"{Feature.POSE}: x, y in pixels of the aligned frame, score."
-    )
-    if index["pictures"]:
+    description = f"Clips of {spec.num_frames} frames at {spec.fps:g} a second; each split is one video."
+    if "pose" in index["modalities"]:
+        description += f" {Feature.POSE}: x, y in pixels of the aligned frame, score."
+    if "flow" in index["modalities"]:
         description += (
             f" {Feature.FLOW}: x field left of y field, in pixels (code - {ZERO_LEVEL}) * "
             f"{spec.max_flow_px:g} / {LEVELS}, positive right and down."

@@ -28,7 +28,8 @@ class Source:
     """One video with what is known of it.
 
     `id` names its shard; `start`, `end` in seconds; `box`: where the subject is at first; `split` is one of
-    FIXED_SIDES, or None where the manifest does not say; `other` holds the manifest's further columns.
+    FIXED_SIDES, or None where the manifest does not say; `other` holds the manifest's further columns;
+    `file_name` is what a data set calls its file, by default as it is called.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Source:
     box: Box | None = None
     split: str | None = None
     other: dict[str, str] = field(default_factory=dict)
+    file_name: str | None = None
 
     @property
     def has_pictures(self) -> bool:

@@ -16,6 +16,7 @@ from pipelines.alignment import Alignment, estimate_alignment, middle_square
 from pipelines.camera import STILL_PX, View, as_if_still, camera_movement, in_square, shift_px, view
 from pipelines.clips import Clip, ends_clip, is_wanted
 from pipelines.config import BuildConfig
+from pipelines.faces import face_regions
 from pipelines.fingerprints import Fingerprint, thumbnail
 from pipelines.flow import ZERO_LEVEL, FlowEstimator, quantize_flow
 from pipelines.joint_features import joint_features, to_openpose_joints
@@ -53,7 +54,8 @@ class Window:
 class ProcessReport:
     """What happened to one video; filled while its clips are made.
 
-    `fingerprint`: see pipelines.fingerprints; None of joints alone, which have no pictures.
+    `fingerprint`: see pipelines.fingerprints; None of joints alone, which have no pictures. `faces_blanked`:
+    frames of clips; `frames_blanked`: those of them of which nothing is left.
     """
 
     decode: DecodeReport = field(default_factory=DecodeReport)
@@ -64,6 +66,8 @@ class ProcessReport:
     means: Means = field(default_factory=Means)
     windows: list[Window] = field(default_factory=list)
     fingerprint: str | None = None
+    faces_blanked: int = 0
+    frames_blanked: int = 0
 
     @property
     def body_share(self) -> float:
@@ -163,7 +167,7 @@ def video_clips(
             report.clips_left_out += 1
         else:
             report.clips += 1
-            yield _clip(window, config, figures)
+            yield _clip(window, config, figures, report)
     report.fingerprint = fingerprint.text()
     _refuse_fruitless(path, config, report)
 
@@ -345,15 +349,26 @@ def _align(
     return _Upright(frame.seconds, rgb, prepared, thumbnail(whole, mask), mask, pose, observed.figures, flow)
 
 
-def _clip(window: deque[_Upright], config: BuildConfig, figures: Figures) -> Clip:
+def _blank_faces(rgb: np.ndarray, pose: np.ndarray, found: np.ndarray, report: ProcessReport) -> None:
+    """Fills the faces of `rgb` (T+1, S, S, 3) with what lies around a body: black."""
+    regions = face_regions(pose, found, rgb.shape[1])
+    rgb[regions] = 0
+    report.faces_blanked += len(rgb)
+    report.frames_blanked += int(regions.all(axis=(1, 2)).sum())
+
+
+def _clip(window: deque[_Upright], config: BuildConfig, figures: Figures, report: ProcessReport) -> Clip:
     frames = list(window)
     fps = config.clip.fps
     pose = np.stack([frame.pose for frame in frames])
     joints = to_openpose_joints(pose, config.keypoints.min_score)
+    rgb = np.stack([frame.rgb for frame in frames])
+    if config.deidentify:
+        _blank_faces(rgb, pose, np.array([frame.figures.body > 0 for frame in frames]), report)
     return Clip(
         start_seconds=frames[0].seconds,
         fps=fps,
-        rgb=np.stack([frame.rgb for frame in frames]),
+        rgb=rgb,
         flow=np.stack([frame.flow for frame in frames[1:]]),
         pose=pose,
         # Of the clip alone: a window of a long video must not wait for the video's end.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,22 @@ import tensorflow as tf
 
 from pipelines.clips import Clip
 from pipelines.files import written_whole
-from pipelines.schema import FEATURE_JOINTS, JOINT_FEATURES, JOINTS, ClipSpec, Feature, RefusedError
+from pipelines.schema import (
+    FEATURE_JOINTS,
+    JOINT_FEATURES,
+    JOINTS,
+    MODALITIES,
+    ClipSpec,
+    Feature,
+    RefusedError,
+)
+
+FEATURES_OF = {
+    "rgb": (Feature.RGB,),
+    "flow": (Feature.FLOW,),
+    "pose": (Feature.POSE, Feature.JOINT_FEATURES),
+}
+"""Modality -> features that only records with it hold."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +67,10 @@ def _png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def encode_clip(clip: Clip, identity: Identity, jpeg_quality: int = 95) -> bytes:
-    """One clip as a serialised `tf.train.Example`."""
+def encode_clip(
+    clip: Clip, identity: Identity, jpeg_quality: int = 95, modalities: Collection[str] = MODALITIES
+) -> bytes:
+    """One clip as a serialised `tf.train.Example`, with these of MODALITIES and nothing of the others."""
 
     def texts(values: list[bytes]) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
@@ -68,25 +85,33 @@ def encode_clip(clip: Clip, identity: Identity, jpeg_quality: int = 95) -> bytes
         Feature.VIDEO: texts([identity.video.encode()]),
         Feature.START_SECONDS: reals([clip.start_seconds]),
         Feature.FPS: reals([clip.fps]),
-        Feature.RGB: texts([encode_rgb(frame, jpeg_quality) for frame in clip.rgb]),
-        Feature.FLOW: texts([encode_flow(field) for field in clip.flow]),
-        Feature.POSE: reals(clip.pose),
-        Feature.JOINT_FEATURES: reals(clip.joint_features),
         Feature.MASK_AREA: reals(clip.mask_area),
         Feature.QUALITY: reals([clip.quality]),
     }
+    if "rgb" in modalities:
+        features[Feature.RGB] = texts([encode_rgb(frame, jpeg_quality) for frame in clip.rgb])
+    if "flow" in modalities:
+        features[Feature.FLOW] = texts([encode_flow(field) for field in clip.flow])
+    if "pose" in modalities:
+        features[Feature.POSE] = reals(clip.pose)
+        features[Feature.JOINT_FEATURES] = reals(clip.joint_features)
     example = tf.train.Example(features=tf.train.Features(feature=features))
     # Maps have no order of their own; equal clips shall give equal bytes.
     return example.SerializeToString(deterministic=True)
 
 
-def feature_description(spec: ClipSpec, pictures: bool = True) -> dict[str, tf.io.FixedLenFeature]:
-    """What `tf.io.parse_single_example` needs to read a clip.
-
-    `pictures`: false for clips of keypoint files, which have neither frames nor flow.
-    """
+def feature_description(
+    spec: ClipSpec, modalities: Collection[str] = MODALITIES
+) -> dict[str, tf.io.FixedLenFeature]:
+    """What `tf.io.parse_single_example` needs to read a clip of a data set with these modalities."""
     frames, flows = spec.num_frames, spec.num_flows
     fixed = tf.io.FixedLenFeature
+    of_modalities = {
+        Feature.RGB: fixed([frames], tf.string),
+        Feature.FLOW: fixed([flows], tf.string),
+        Feature.POSE: fixed([frames, len(JOINTS), 3], tf.float32),
+        Feature.JOINT_FEATURES: fixed([frames, len(FEATURE_JOINTS), len(JOINT_FEATURES)], tf.float32),
+    }
     return {
         Feature.LABEL: fixed([], tf.int64),
         Feature.CLASS: fixed([], tf.string),
@@ -94,12 +119,9 @@ def feature_description(spec: ClipSpec, pictures: bool = True) -> dict[str, tf.i
         Feature.VIDEO: fixed([], tf.string),
         Feature.START_SECONDS: fixed([], tf.float32),
         Feature.FPS: fixed([], tf.float32),
-        **({Feature.RGB: fixed([frames], tf.string)} if pictures else {}),
-        **({Feature.FLOW: fixed([flows], tf.string)} if pictures else {}),
-        Feature.POSE: fixed([frames, len(JOINTS), 3], tf.float32),
-        Feature.JOINT_FEATURES: fixed([frames, len(FEATURE_JOINTS), len(JOINT_FEATURES)], tf.float32),
         Feature.MASK_AREA: fixed([frames], tf.float32),
         Feature.QUALITY: fixed([], tf.float32),
+        **{name: of_modalities[name] for one in MODALITIES if one in modalities for name in FEATURES_OF[one]},
     }
 
 
@@ -126,13 +148,18 @@ def write_shard(path: Path, examples: Iterable[bytes]) -> int:
     return count
 
 
-def read_shard(path: Path, spec: ClipSpec, pictures: bool = True) -> Iterator[tuple[Clip, Identity]]:
-    """The clips of one shard, in the order they were written.
+def read_shard(
+    path: Path, spec: ClipSpec, modalities: Collection[str] = MODALITIES
+) -> Iterator[tuple[Clip, Identity]]:
+    """The clips of one shard of a data set with these modalities, in the order they were written.
+
+    Arrays of the others have no frames.
 
     Raises:
         RefusedError: the shard is damaged or was written for another ClipSpec; it is named.
     """
-    description = feature_description(spec, pictures)
+    description = feature_description(spec, modalities)
+    no_features = np.zeros((0, len(FEATURE_JOINTS), len(JOINT_FEATURES)), np.float32)
     try:
         for raw in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             parsed = {k: v.numpy() for k, v in tf.io.parse_single_example(raw, description).items()}
@@ -143,8 +170,8 @@ def read_shard(path: Path, spec: ClipSpec, pictures: bool = True) -> Iterator[tu
                 fps=float(parsed[Feature.FPS]),
                 rgb=np.stack(frames) if frames else np.zeros((0, spec.size, spec.size, 3), np.uint8),
                 flow=np.stack(flows) if flows else np.zeros((0, spec.size, spec.size, 2), np.uint8),
-                pose=parsed[Feature.POSE],
-                joint_features=parsed[Feature.JOINT_FEATURES],
+                pose=parsed.get(Feature.POSE, np.zeros((0, len(JOINTS), 3), np.float32)),
+                joint_features=parsed.get(Feature.JOINT_FEATURES, no_features),
                 mask_area=parsed[Feature.MASK_AREA],
                 quality=float(parsed[Feature.QUALITY]),
             )

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 """Version of the data set folder; readers refuse any other."""
 
 
@@ -102,8 +102,12 @@ MASK_SCORE: Final = 0.5
 """A pixel belongs to the body when the segmentation network says so with at least this score."""
 
 
+MODALITIES: Final[tuple[str, ...]] = ("rgb", "flow", "pose")
+"""What of a clip a data set may hold: frames, flow, and joints with their features."""
+
+
 class Feature:
-    """Keys of one clip's `tf.train.Example`."""
+    """Keys of one clip's `tf.train.Example`; it holds those of the data set's modalities."""
 
     LABEL: Final = "label"  # int64 (), index into the data set's classes
     CLASS: Final = "class"  # bytes (), UTF-8 name of the class
@@ -111,8 +115,8 @@ class Feature:
     VIDEO: Final = "video"  # bytes (), id of the video within the data set
     START_SECONDS: Final = "start_seconds"  # float32 (), first frame's time in the video
     FPS: Final = "fps"  # float32 (), frames a second inside the clip
-    RGB: Final = "rgb"  # bytes (T+1,), JPEG of (size, size, 3) uint8, upright masked body; none of keypoints
-    FLOW: Final = "flow"  # bytes (T,), PNG of (size, 2*size) uint8, x field left of y; none of keypoints
+    RGB: Final = "rgb"  # bytes (T+1,), JPEG of (size, size, 3) uint8, upright masked body
+    FLOW: Final = "flow"  # bytes (T,), PNG of (size, 2*size) uint8, x field left of y
     POSE: Final = "pose"  # float32 (T+1, joints, 3), x and y in pixels of the aligned frame, score 0..1
     JOINT_FEATURES: Final = "joint_features"  # float32 (T+1, 18, 7), FEATURE_JOINTS by JOINT_FEATURES
     MASK_AREA: Final = "mask_area"  # float32 (T+1,), share of the aligned frame covered by the body

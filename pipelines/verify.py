@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipelines.build import SHARDS, file_digest
 from pipelines.files import PART
-from pipelines.records import feature_description
+from pipelines.records import FEATURES_OF, feature_description
 from pipelines.schema import ClipSpec, Feature
 
 Progress = Callable[[int, int, str], None]
@@ -66,8 +66,9 @@ def verify_dataset(
     """Reads every record of every shard and compares it with `index`, the content of dataset.json.
 
     Of each shard: that it is there, its SHA-256, and the number of its clips. Of each record: its checksum,
-    its features and their shapes, that its JPEG and PNG decode to frames (size, size, 3) and flows
-    (size, 2 size) uint8, and whose clip it is. Also names what lies among the shards and belongs to none.
+    its features and their shapes, that it holds no modality but the data set's, that its JPEG and PNG decode
+    to frames (size, size, 3) and flows (size, 2 size) uint8, and whose clip it is. Also names
+    what lies among the shards and belongs to none.
 
     Changes nothing, and keeps one record in memory at a time.
     """
@@ -98,7 +99,7 @@ def _check_shard(
     digest = file_digest(path)
     intact = digest == entry["shard_sha256"]
     found = [] if intact else [f"has SHA-256 {digest}, not {entry['shard_sha256']} as in dataset.json"]
-    description = feature_description(spec, index["pictures"])
+    description = feature_description(spec, index["modalities"])
     read = 0
     try:
         for raw in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
@@ -132,6 +133,10 @@ def _check_record(
         got = got.decode(errors="replace") if isinstance(got, bytes) else int(got)
         if got != value:
             yield f"has {name} {got!r}, not {value!r} as in dataset.json"
+    held = tf.train.Example.FromString(raw).features.feature
+    for name in (name for names in FEATURES_OF.values() for name in names):
+        if name in held and name not in description:
+            yield f"holds {name}, which is not among the modalities in dataset.json"
     size = index["clip"]["size"]
     if Feature.RGB in clip:
         yield from _check_pictures(Feature.RGB, clip[Feature.RGB], tf.io.decode_jpeg, (size, size, 3))

@@ -37,6 +37,7 @@ FLOOR_1 = {
     "clips",
     "splits",
     "fingerprints",
+    "faces",
     "synthetic",
     "keypoints",
     "joint_features",
@@ -56,6 +57,7 @@ FLOOR_2 = {
     "reanimate",
     "workers",
     "duplicates",
+    "pseudonyms",
 }
 FLOOR_3 = {"config", "metrics", "aggregation", "layers", "outputs"}
 FLOOR_4 = {"models", "weights"}
@@ -67,6 +69,7 @@ NO_TENSORFLOW = {
     "tfgma/bundle.py",
     "tfgma/pictures.py",
     "pipelines/tools.py",
+    "pipelines/pseudonyms.py",
     "pipelines/sequences.py",
     "pipelines/reanimate.py",
     "pipelines/inputs.py",

@@ -13,6 +13,8 @@ import pytest
 from pipelines.schema import JOINTS
 from tests.conftest import numbered_frames, write_video
 from tests.golden_networks import REFERENCE, published_checkpoint
+from tests.pipelines.test_sequences import CONFIG as JOINTS_ALONE
+from tests.pipelines.test_sequences import walk, write_deeplabcut
 
 STUDY = Path(__file__).parent / "study.yaml"
 TFGMA = Path(sys.executable).parent / "tfgma"
@@ -189,6 +191,24 @@ def bad_input(tmp_path, case):
     write_video(videos / "FMs" / "anna" / "v.mp4", numbered_frames(90))
     if case == "no scheduler":
         return ["build-tfrecords", videos, "--out", out, "--scheduler", "tcp://127.0.0.1:9"], out
+    if case == "key in the data set":
+        return ["build-tfrecords", videos, "--out", out, "--deidentify", "--key", out / "key"], out
+    if case == "key in the source":
+        return [
+            "build-tfrecords",
+            videos,
+            "--out",
+            out,
+            "--deidentify",
+            "--key",
+            videos / "key",
+        ], videos / "key"
+    if case == "no key":
+        return ["build-tfrecords", videos, "--out", out, "--deidentify"], out
+    if case == "key alone":
+        return ["build-tfrecords", videos, "--out", out, "--key", tmp_path / "key"], tmp_path / "key"
+    if case == "unknown modality":
+        return ["build-tfrecords", videos, "--out", out, "--modalities", "flow,depth"], out
     if case == "nobody":
         return ["build-tfrecords", videos, "--out", out, "--config", STUDY], None
     if case == "unwritable":
@@ -223,6 +243,11 @@ def bad_input(tmp_path, case):
     [
         "empty folder",
         "no scheduler",
+        "key in the data set",
+        "key in the source",
+        "no key",
+        "key alone",
+        "unknown modality",
         "nobody",
         "unwritable",
         "unknown key",
@@ -298,6 +323,23 @@ def test_convert_weights_lists_every_network():
     assert {path.stem for path in REFERENCE.glob("*.json")} <= set(names)
     assert names["raft_large"]["options"]["num_updates"] == 12
     assert "slow_r50" in tfgma("convert-weights", "--list")
+
+
+def test_a_copy_to_share_of_joints(tmp_path):
+    for number, label in enumerate(("FMs", "WMs")):
+        write_deeplabcut(tmp_path / "source" / label / f"gertrude{number}" / "v.csv", walk(seed=number))
+    clip = JOINTS_ALONE.clip.model_dump()
+    command = ["build-tfrecords", tmp_path / "source", "--out", tmp_path / "out", "--workers", 1]
+    command += ["--set", f"build.clip={json.dumps(clip)}", "--modalities", "pose"]
+    command += ["--deidentify", "--key", tmp_path / "key"]
+    text = tfgma(*command)
+    assert f"what was removed: {tmp_path / 'out' / 'deidentification.json'}" in text
+    assert (tmp_path / "key").stat().st_size == 32
+    again = json.loads(tfgma(*command, "--json"))
+    assert (again["made"], again["kept"]) == (0, 2)
+    shown = tfgma("inspect", tmp_path / "out", "--json")
+    assert "gertrude" not in text + shown
+    assert json.loads(tfgma("inspect", tmp_path / "out", "--verify", "--json"))["verified"]
 
 
 def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, tmp_path):

@@ -194,7 +194,7 @@ def _clips(
         batch_size=1,
         inputs=[tensor.name for tensor in network.inputs],
         settings=config.inputs,
-        pictures=index["pictures"],
+        modalities=index["modalities"],
         shuffle=side == "train",
         seed=config.train.seed,
     )

@@ -15,12 +15,14 @@ MOST_VIDEOS = 12
 def write_contact_sheet(dataset: Path, index: dict[str, Any], picture: Path) -> Path | None:
     """Writes the picture (frames, joints, flow and quality of a clip a video, classes in turn); its path.
 
+    What the data set does not hold is not shown.
+
     None if no video gave a clip.
     """
     spec = ClipSpec.model_validate(index["clip"])
     strips = []
     for entry in _in_turn([entry for entry in index["videos"] if entry["shard"]])[:MOST_VIDEOS]:
-        clip, _ = next(read_shard(dataset / "shards" / entry["shard"], spec, index["pictures"]))
+        clip, _ = next(read_shard(dataset / "shards" / entry["shard"], spec, index["modalities"]))
         text = f"{entry['label']}  {entry['subject']}  from {clip.start_seconds:.1f} s"
         strip = with_caption(clip_strip(clip, spec.max_flow_px), _quality_line(entry, clip.start_seconds))
         strips.append(with_caption(strip, text))

@@ -42,20 +42,27 @@ def flow_colors(flow: np.ndarray, full_px: float) -> np.ndarray:
 
 
 def clip_strip(clip: Clip, max_flow_px: float, *, columns: int = 5) -> np.ndarray:
-    """(3 * S, columns * S, 3) uint8 RGB: frames, the same with joints, and the flow that leads on.
+    """(rows * S, columns * S, 3) uint8 RGB: frames, the same with joints, and the flow that leads on.
 
-    Of a clip without pictures, one row: (S, columns * S, 3), its joints in the body's own axes.
+    What the clip does not hold has no row; joints without frames are drawn on black. Of joints alone, one
+    row: (S, columns * S, 3), in the body's own axes.
     """
-    if not len(clip.rgb):
+    if not len(clip.rgb) and not len(clip.flow):
         return _joint_strip(clip.joint_features, columns)
-    steps = np.linspace(0, len(clip.flow) - 1, columns).round().astype(int)
-    # Show this clip's own speeds: full strength for its fastest hundredth.
-    flows = [dequantize_flow(clip.flow[step], max_flow_px) for step in steps]
-    full = max(1.0, float(np.percentile(np.hypot(*np.moveaxis(np.stack(flows), -1, 0)), 99)))
-    frames = [np.ascontiguousarray(clip.rgb[step]) for step in steps]
-    skeletons = [draw_joints(frame, clip.pose[step]) for frame, step in zip(frames, steps, strict=True)]
-    colors = [flow_colors(flow, full) for flow in flows]
-    return np.vstack([np.hstack(row) for row in (frames, skeletons, colors)])
+    steps = np.linspace(0, len(clip.mask_area) - 2, columns).round().astype(int)
+    rows = []
+    black = np.zeros((*clip.flow.shape[1:3], 3), np.uint8)
+    frames = [np.ascontiguousarray(clip.rgb[step]) for step in steps] if len(clip.rgb) else [black] * columns
+    if len(clip.rgb):
+        rows.append(frames)
+    if len(clip.pose):
+        rows.append([draw_joints(frame, clip.pose[step]) for frame, step in zip(frames, steps, strict=True)])
+    if len(clip.flow):
+        # Show this clip's own speeds: full strength for its fastest hundredth.
+        flows = [dequantize_flow(clip.flow[step], max_flow_px) for step in steps]
+        full = max(1.0, float(np.percentile(np.hypot(*np.moveaxis(np.stack(flows), -1, 0)), 99)))
+        rows.append([flow_colors(flow, full) for flow in flows])
+    return np.vstack([np.hstack(row) for row in rows])
 
 
 def _joint_strip(features: np.ndarray, columns: int) -> np.ndarray:

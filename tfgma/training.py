@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines.build import INDEX, file_digest, read_index
+from pipelines.build import INDEX, file_digest, read_index, with_network_digests
 from pipelines.clips import Clip
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
 from pipelines.duplicates import same_recordings
-from pipelines.inputs import input_shape
+from pipelines.inputs import input_shape, refuse_missing
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, Feature, RefusedError
 from pipelines.splits import Fold, join_groups, refuse_leaks, split_fixed, split_folds
@@ -58,11 +58,12 @@ def train(
     """Trains the chosen folds (default: all) into the run folder `out`; returns the content of run.json.
 
     Raises:
-        RefusedError: no data set there, one of another ClipSpec than the config's, too few subjects, an
-            unknown fold, a leak (a subject, a group or a recording on two sides of a fold), or `out` is not
-            empty.
+        RefusedError: no data set there, one of another ClipSpec than the config's, or without a modality that
+            the network takes, too few subjects, an unknown fold, a leak (a subject, a group or a recording on
+            two sides of a fold), or `out` is not empty.
     """
     index = read_index(dataset)
+    config = _as_built(config, index)
     _refuse_other_build(index, config)
     _refuse_unfit(config, index)
     splits = _split(index, config)
@@ -93,9 +94,21 @@ def train(
     return run
 
 
+def _as_built(config: StudyConfig, index: dict[str, Any]) -> StudyConfig:
+    """The study with the options that the data set was built with, which no config need repeat.
+
+    A bundle then blanks faces where the frames that it learned from had none.
+    """
+    made = {name: index["config"][name] for name in ("modalities", "deidentify")}
+    return config.model_copy(update={"build": config.build.model_copy(update=made)})
+
+
 def _refuse_other_build(index: dict[str, Any], config: StudyConfig) -> None:
     """A bundle prepares videos by the study's build settings, so the data must have been built by them."""
-    wanted, found = flat(config.build.model_dump()), flat(index["config"])
+    build = config.build
+    if build.deidentify:
+        build = with_network_digests(build)
+    wanted, found = flat(build.model_dump()), flat(index["config"])
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
             raise RefusedError(
@@ -109,6 +122,10 @@ def _refuse_unfit(config: StudyConfig, index: dict[str, Any]) -> None:
     model = config.model
     for name in FAMILIES[model.family].inputs:
         input_shape(name, config.build.clip, config.inputs)
+    # A two-stream network of one stream takes no other input.
+    alone = getattr(model, "streams", None)
+    inputs = FAMILIES[model.family].inputs
+    refuse_missing([alone] if alone in inputs else inputs, index["modalities"])
     if model.one_logit and len(index["classes"]) != 2:
         raise RefusedError(
             f"model.one_logit needs two classes. Received: {len(index['classes'])}, "
@@ -256,7 +273,7 @@ def train_fold(
         "spec": spec,
         "inputs": [tensor.name for tensor in network.inputs],
         "settings": config.inputs,
-        "pictures": index["pictures"],
+        "modalities": index["modalities"],
     }
     train_shards = shard_paths(dataset, index, split.train)
     clips_in = {entry["shard"]: entry["clips"] for entry in index["videos"]}
@@ -298,7 +315,7 @@ def train_fold(
     )
     best = out / MODEL_FILE
     logs = out / "logs"
-    example, _ = next(read_shard(train_shards[0], spec, index["pictures"]))
+    example, _ = next(read_shard(train_shards[0], spec, index["modalities"]))
     history = trainer.fit(
         training.map(for_fit).apply(tf.data.experimental.assert_cardinality(steps)),
         validation_data=validation.map(for_fit),

@@ -203,8 +203,8 @@ def test_a_full_disk_stops_the_build_and_keeps_the_index(three, tmp_path, monkey
     [
         (None, r"folder with dataset.json"),
         ("{", r"dataset.json must be valid JSON"),
-        (json.dumps({"format_version": 99}), r"format version 2. Received: 99"),
-        (json.dumps([]), r"format version 2. Received: None"),
+        (json.dumps({"format_version": 99}), r"format version 3. Received: 99"),
+        (json.dumps([]), r"format version 3. Received: None"),
     ],
 )
 def test_what_is_no_data_set_of_this_version_is_refused(tmp_path, content, message):

@@ -180,7 +180,5 @@ def test_inputs_that_a_clip_cannot_give_are_refused(shards, inputs, change, mess
 
 
 def test_a_data_set_of_keypoints_feeds_pose_networks_only(shards):
-    with pytest.raises(
-        RefusedError, match=r"has no pictures and no flow. Received: a network that takes flow"
-    ):
-        clip_dataset(shards, TINY, batch_size=1, inputs=["flow"], pictures=False)
+    with pytest.raises(RefusedError, match=r"holds the modality flow. Received: one that holds pose only"):
+        clip_dataset(shards, TINY, batch_size=1, inputs=["flow"], modalities=["pose"])

@@ -99,15 +99,15 @@ def test_joints_alone_have_neither_frames_nor_flow(joints):
     builder = load(dataset)
     assert list(builder.info.splits) == ["FMs__anna__v", "WMs__ben__v"]
     for entry in index["videos"][:2]:
-        ours = read_shard(dataset / "shards" / entry["shard"], JOINTS_ALONE.clip, pictures=False)
+        ours = read_shard(dataset / "shards" / entry["shard"], JOINTS_ALONE.clip, modalities=["pose"])
         for example, (clip, who) in zip(examples(builder, entry["id"]), ours, strict=True):
             assert not {"rgb", "flow"} & set(example)
             assert_same(example, clip, who, entry)
     assert len(examples(builder, "all")) == 6
 
 
-@pytest.mark.parametrize("pictures", [True, False])
-def test_the_files_are_what_tensorflow_datasets_writes(tmp_path, pictures):
+@pytest.mark.parametrize("modalities", [["rgb", "flow", "pose"], ["pose"], ["flow", "pose"], ["rgb", "flow"]])
+def test_the_files_are_what_tensorflow_datasets_writes(tmp_path, modalities):
     frames, size = TINY.num_frames, TINY.size
     features = tfds.features
     wanted = {
@@ -119,20 +119,21 @@ def test_the_files_are_what_tensorflow_datasets_writes(tmp_path, pictures):
         "fps": np.float32,
         "quality": np.float32,
         "mask_area": features.Tensor(shape=(frames,), dtype=np.float32),
-        "pose": features.Tensor(shape=(frames, len(JOINTS), 3), dtype=np.float32),
-        "joint_features": features.Tensor(
-            shape=(frames, len(FEATURE_JOINTS), len(JOINT_FEATURES)), dtype=np.float32
-        ),
     }
-    if pictures:
+    if "pose" in modalities:
+        wanted["pose"] = features.Tensor(shape=(frames, len(JOINTS), 3), dtype=np.float32)
+        shape = (frames, len(FEATURE_JOINTS), len(JOINT_FEATURES))
+        wanted["joint_features"] = features.Tensor(shape=shape, dtype=np.float32)
+    if "rgb" in modalities:
         rgb = features.Image(shape=(size, size, 3), encoding_format="jpeg")
-        flow = features.Image(shape=(size, 2 * size, 1), encoding_format="png")
         wanted["rgb"] = features.Sequence(rgb, length=frames)
+    if "flow" in modalities:
+        flow = features.Image(shape=(size, 2 * size, 1), encoding_format="png")
         wanted["flow"] = features.Sequence(flow, length=frames - 1)
     (tmp_path / "theirs").mkdir()
     features.FeaturesDict(wanted).save_config(tmp_path / "theirs")
     (tmp_path / "ours").mkdir()
-    index = {"classes": ["FMs", "WMs"], "pictures": pictures, "clip": TINY.model_dump()}
+    index = {"classes": ["FMs", "WMs"], "modalities": modalities, "clip": TINY.model_dump()}
     videos = [{"id": "Zoë", "shard": "Zoë.tfrecord", "clips": 2}, {"id": "b", "shard": None, "clips": 0}]
     write_metadata(tmp_path / "ours", {**index, "videos": videos})
     for name in ("features.json", "label.labels.txt"):
@@ -148,7 +149,7 @@ def test_the_files_are_what_tensorflow_datasets_writes(tmp_path, pictures):
 
 
 def test_names_that_tensorflow_datasets_would_misread(tmp_path):
-    index = {"classes": ["no\nASD", "not ASD"], "pictures": False, "clip": TINY.model_dump()}
+    index = {"classes": ["no\nASD", "not ASD"], "modalities": ["pose"], "clip": TINY.model_dump()}
     video = {"id": "all", "shard": "all.tfrecord", "clips": 3}
     write_metadata(tmp_path, {**index, "videos": [video, {**video, "id": "b"}]})
     builder = load(tmp_path)
@@ -158,7 +159,7 @@ def test_names_that_tensorflow_datasets_would_misread(tmp_path):
 
 
 def test_all_of_two_thousand_videos(tmp_path):
-    index = {"classes": ["a"], "pictures": False, "clip": TINY.model_dump()}
+    index = {"classes": ["a"], "modalities": ["pose"], "clip": TINY.model_dump()}
     videos = [{"id": f"v{number}", "shard": "v.tfrecord", "clips": 2} for number in range(2000)]
     write_metadata(tmp_path, {**index, "videos": videos})
     limit = sys.getrecursionlimit()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.config import BuildConfig
+from pipelines.faces import FACE_JOINTS, face_regions
 from pipelines.flow import ZERO_LEVEL, dequantize_flow
 from pipelines.pose import Body
 from pipelines.process import LOOK_AHEAD, ProcessReport, video_clips
@@ -203,3 +204,36 @@ def test_clips_do_not_change_after_they_are_given(moving):
     list(clips)
     np.testing.assert_array_equal(first.rgb, kept.rgb)
     np.testing.assert_array_equal(first.flow, kept.flow)
+
+
+def test_faces_are_blanked_and_the_rest_of_the_clip_is_as_it_was(moving):
+    """The finder's bodies have shoulders and hips; a face is where `places` says."""
+
+    class Finder(KnownFinder):
+        def find(self, frame, seconds):
+            body = super().find(frame, seconds)
+            if body is not None and not self.faceless:
+                body.joints[list(FACE_JOINTS)] = 80, 31, 1
+            return body
+
+    finder = Finder(absent={8})
+    finder.faceless = False
+    usual = list(video_clips(moving, config(), finder))
+    finder = Finder(absent={8})
+    finder.faceless = False
+    report = ProcessReport()
+    blanked = list(video_clips(moving, config(deidentify=True), finder, report=report))
+    for before, after in zip(usual, blanked, strict=True):
+        pose, found = before.pose, before.pose[..., 2].max(axis=1) > 0
+        regions = face_regions(pose, found, 96)
+        assert not after.rgb[regions].any()
+        assert before.rgb[regions & (before.rgb.max(axis=-1) > 0)].size
+        np.testing.assert_array_equal(after.rgb[~regions], before.rgb[~regions])
+        assert after.rgb[found].any(axis=(1, 2, 3)).all()
+        for same in ("flow", "pose", "joint_features", "mask_area"):
+            np.testing.assert_array_equal(getattr(after, same), getattr(before, same))
+    assert (report.faces_blanked, report.frames_blanked) == (7 * len(blanked), 1)
+
+    finder = Finder()
+    finder.faceless = True
+    assert not any(clip.rgb.any() for clip in video_clips(moving, config(deidentify=True), finder))

@@ -121,14 +121,14 @@ def test_a_data_set_of_joints_is_built_completed_and_read(tmp_path):
     write_openpose(source / "WMs" / "ben" / "v", walk(seed=2))
     write_openpose(source / "WMs" / "eve" / "v", walk(0.2))
     index = build_dataset(source, tmp_path / "dataset", CONFIG)
-    assert index["pictures"] is False
+    assert index["modalities"] == ["pose"]
     assert [(e["id"], e["clips"]) for e in index["videos"]] == [
         ("FMs__anna__v", 3),
         ("WMs__ben__v", 3),
         ("WMs__eve__v", 0),
     ]
     shard = tmp_path / "dataset" / "shards" / "WMs__ben__v.tfrecord"
-    stored = [clip for clip, _ in read_shard(shard, CONFIG.clip, pictures=False)]
+    stored = [clip for clip, _ in read_shard(shard, CONFIG.clip, modalities=["pose"])]
     for clip, wanted in zip(stored, sequence_clips(source / "WMs" / "ben" / "v", CONFIG), strict=True):
         np.testing.assert_allclose(clip.joint_features, wanted.joint_features, rtol=1e-6)
     before = shard.stat().st_mtime_ns
@@ -147,7 +147,9 @@ def test_the_published_layout_brings_features_labels_and_folds(tmp_path):
     assert {e["subject"]: e["label"] for e in index["videos"]} == {k: str(v) for k, v in labels.items()}
     assert index["folds"] == [{"train": ["a", "bb"], "val": ["ccc"], "test": ["dddd"]}]
     assert read_index(tmp_path / "dataset")["folds"] == index["folds"]
-    clips = [c for c, _ in read_shard(tmp_path / "dataset/shards/bb.tfrecord", CONFIG.clip, pictures=False)]
+    clips = [
+        c for c, _ in read_shard(tmp_path / "dataset/shards/bb.tfrecord", CONFIG.clip, modalities=["pose"])
+    ]
     raw = np.load(tmp_path / "stam" / "pose_sequences" / "bb" / "raw_skel.npy")
     assert [clip.start_seconds for clip in clips] == [0, 1]
     np.testing.assert_allclose(clips[1].joint_features, raw[:7, 10:21].transpose(1, 2, 0), rtol=1e-6)

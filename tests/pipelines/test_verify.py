@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipelines.build import build_dataset, read_index
 from pipelines.records import Identity, encode_clip, write_shard
-from pipelines.schema import Feature
+from pipelines.schema import FORMAT_VERSION, Feature
 from pipelines.verify import verify_dataset
 from tests.conftest import TINY, random_clip
 from tfgma.config import load_study
@@ -39,7 +39,8 @@ def small(tmp_path):
         facts = {"id": f"{name}__v", "subject": f"infant_{label}", "label": name, "clips": 2}
         digest = hashlib.sha256(shard.read_bytes()).hexdigest()
         videos.append({**facts, "shard": shard.name, "shard_sha256": digest})
-    index = {"format_version": 2, "classes": classes, "pictures": True, "clip": TINY.model_dump()}
+    index = {"format_version": FORMAT_VERSION, "classes": classes, "clip": TINY.model_dump()}
+    index["modalities"] = ["rgb", "flow", "pose"]
     (tmp_path / "dataset.json").write_text(json.dumps({**index, "videos": videos}))
     return tmp_path
 

@@ -46,7 +46,8 @@ def records(tmp_path_factory):
             | {"split": None, "sha256": subject, "fingerprint": ""}
         )
     config = small(CONFIGS[0]).build.model_dump()
-    index = {"format_version": FORMAT_VERSION, "classes": ["a", "b"], "pictures": True, "folds": []}
+    index = {"format_version": FORMAT_VERSION, "classes": ["a", "b"], "folds": []}
+    index["modalities"] = ["rgb", "flow", "pose"]
     write_index(folder, index | {"config": config, "videos": videos})
     return folder, index | {"config": config, "videos": videos}
 

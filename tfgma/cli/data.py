@@ -206,6 +206,26 @@ def preview(
     help="A Dask scheduler, such as tcp://host:8786: its workers do the work. SOURCE and --out must lie in "
     "folders that they share.",
 )
+@click.option(
+    "--modalities",
+    metavar="LIST",
+    help="What of the clips is written, of rgb,flow,pose (build.modalities in the config; default all). "
+    "flow,pose writes no pixel of any frame.",
+)
+@click.option(
+    "--deidentify",
+    is_flag=True,
+    help="A copy to share: faces are blanked in every frame, names become pseudonyms, audio, metadata and "
+    "further columns stay away. Class, split, start, end, box, age_weeks, flow and joints stay. "
+    "OUT/deidentification.json says what was removed. Needs --key.",
+)
+@click.option(
+    "--key",
+    type=PATH,
+    metavar="FILE",
+    help="Secret key of the pseudonyms, outside SOURCE and --out; made if missing. Equal keys give equal "
+    "pseudonyms; who has it can tell whose clips they are.",
+)
 @JSON
 def build_tfrecords(
     source: Path,
@@ -214,6 +234,9 @@ def build_tfrecords(
     overrides: tuple[str, ...],
     workers: int,
     scheduler: str | None,
+    modalities: str | None,
+    deidentify: bool,
+    key: Path | None,
     as_json: bool,
 ) -> None:
     """Turn the videos of SOURCE into TFRecords of upright, cut-out bodies and their optical flow.
@@ -225,11 +248,16 @@ def build_tfrecords(
     \b
     Example:
       tfgma build-tfrecords videos --out dataset --config configs/demo.yaml
+      tfgma build-tfrecords videos --out shared --modalities flow,pose --deidentify --key ~/keys/study
     """
     from pipelines.build import BuildReport, build_dataset
     from pipelines.tools import standard_tools
     from tfgma.config import load_study
 
+    if modalities is not None:
+        overrides += (f"build.modalities=[{modalities}]",)
+    if deidentify:
+        overrides += ("build.deidentify=true",)
     study = load_study(config, overrides)
     make_tools = standard_tools
     if study.build.network_sections:
@@ -244,6 +272,7 @@ def build_tfrecords(
             study.build,
             workers=workers,
             scheduler=scheduler,
+            key_file=key,
             make_tools=make_tools,
             progress=tell,
             report=report,
@@ -269,6 +298,8 @@ def build_tfrecords(
     click.echo(f"{len(used)} videos, {sum(entry['clips'] for entry in used)} clips in {out}")
     counts = {name: len(getattr(report, name)) for name in ("made", "kept", "redone", "removed")}
     click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
+    if key is not None:
+        click.echo(f"what was removed: {out / 'deidentification.json'}; keep {key} to yourself")
     for identifier, reason in report.redone.items():
         click.echo(f"redone {identifier}: {reason}")
     for identifier in report.removed:
