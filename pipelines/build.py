@@ -23,10 +23,9 @@ from pipelines.files import PART, written_whole
 from pipelines.interchange import FILES, remove_metadata, write_metadata
 from pipelines.journal import Journal
 from pipelines.manifest import Source, read_folds, read_sources
-from pipelines.pose_model import pose_model
 from pipelines.pseudonyms import LOG, Pseudonyms, log_of, read_key, refuse_mixture, write_log
 from pipelines.schema import FORMAT_VERSION, RefusedError
-from pipelines.tools import MakeTools, Tools, standard_tools
+from pipelines.tools import MakeTools, Tools, pose_models, standard_tools
 from pipelines.workers import Crew, DaskCrew, LocalCrew, run_each
 
 INDEX = "dataset.json"
@@ -37,7 +36,7 @@ JOURNAL = "journal.jsonl"
 BESIDE = ("contact_sheet.png", LOG, *FILES)
 """Other files that a data set's folder may hold; they do not keep a build from it."""
 
-STAGES_VERSION = 4
+STAGES_VERSION = 5
 """Raised whenever the code of a stage changes what it writes of videos; older shards are then made anew."""
 
 JOINT_STAGES_VERSION = 3
@@ -354,7 +353,7 @@ def _process_all(
     if not todo:
         return
     if todo[0].has_pictures and "mediapipe" in (config.pose.method, config.segmentation.method):
-        pose_model(config.pose.model)  # fetched once, before the workers
+        pose_models(config)  # fetched once, before the workers
     # Workers may stand in other folders.
     todo = [replace(one, path=one.path.absolute()) for one in todo]
     config = config.with_network_files(lambda path: str(Path(path).absolute()))

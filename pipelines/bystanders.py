@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from pipelines.palm_network import Palm, PalmNetwork
-from pipelines.pose_network import MIN_TORSO_SCORE, Detection, Person, PoseNetworks
-from pipelines.schema import JOINTS
+from pipelines.pose_network import MIN_TORSO_SCORE, Person, PoseNetworks
+from pipelines.schema import JOINTS, MASK_SCORE
 from pipelines.squares import Square
 
 LOOK_EVERY_SECONDS = 2.0
@@ -64,17 +64,19 @@ class Bystanders:
         self._squares, self._hands_near, self._next_look = [], False, -np.inf
 
     def look(
-        self, frame: np.ndarray, seconds: float, subject: Person, seen: Sequence[Detection] = ()
+        self, frame: np.ndarray, seconds: float, subject: Person, readings: Sequence[Person] | None = None
     ) -> Others:
         """Who else is in `frame` (H, W, 3) uint8 RGB at `seconds` of its video.
 
-        `seen`: everybody detected in this frame, where the caller has looked already.
+        `readings`: everybody in this frame, where the caller has looked already.
         """
-        due = bool(seen) or seconds >= self._next_look
+        due = readings is not None or seconds >= self._next_look
+        squares = list(self._squares)
         if due:
             self._next_look = seconds + LOOK_EVERY_SECONDS
-            seen = seen or self.networks.detect_all(frame, MIN_DETECTION)
-        people = self._people(frame, subject, [one.square for one in seen if one.score >= MIN_DETECTION])
+            if readings is None:
+                squares += [one.square for one in self.networks.detect_all(frame, MIN_DETECTION)]
+        people = self._people(frame, subject, squares, readings or ())
         self._squares = [person.next_square for person in people]
         hands: list[Palm] = []
         if self.palms is not None and (due or self._hands_near):
@@ -87,15 +89,18 @@ class Bystanders:
         covers += [arm_cover(palm, height, width) for palm in hands]
         return Others(len(people), len(hands), np.maximum.reduce(covers))
 
-    def _people(self, frame: np.ndarray, subject: Person, seen: Sequence[Square]) -> list[Person]:
+    def _people(
+        self, frame: np.ndarray, subject: Person, squares: Sequence[Square], readings: Sequence[Person]
+    ) -> list[Person]:
         height, width = frame.shape[:2]
-        known = [subject.mask_in_frame(height, width) > 0.5]
+        known = [subject.mask_in_frame(height, width) > MASK_SCORE]
         people: list[Person] = []
-        for square in [*self._squares, *seen]:
+        read = {one.square: one for one in readings}
+        for square in [*squares, *read]:
             if square.is_like(subject.square) or any(square.is_like(one.square) for one in people):
                 continue
-            person = self.networks.read(frame, square)
-            mask = person.mask_in_frame(height, width) > 0.5
+            person = read.get(square) or self.networks.read(frame, square)
+            mask = person.mask_in_frame(height, width) > MASK_SCORE
             is_person = (
                 person.score >= MIN_PERSON_SCORE and person.torso_score >= MIN_TORSO_SCORE and mask.any()
             )

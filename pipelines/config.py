@@ -34,6 +34,7 @@ class PoseSettings(Settings):
     weights: str | None = Field(None, description="OpenPose: a checkpoint or converted .keras file")
     long_side_px: int = Field(368, ge=64, multiple_of=8, description="OpenPose: frames are scaled to this")
     model: str | None = Field(None, description="a .task file of your own, else the cached one")
+    careful: bool = Field(True, description="a larger network, fetched with npm, reads first frames")
     min_score: float = Field(0.5, ge=0, le=1, description="detection, presence and tracking confidence")
 
 
@@ -69,7 +70,7 @@ class QualitySettings(Settings):
 
     min_body_share: float = Field(0.8, ge=0, le=1, description="share of the frames with a body found")
     min_torso_share: float = Field(0.8, ge=0, le=1, description="share with both shoulders and hips seen")
-    min_visible: float = Field(0.5, ge=0, le=1, description="that all limbs lie inside the picture")
+    min_visible: float = Field(0.8, ge=0, le=1, description="that all limbs lie inside the picture")
     min_mask_certainty: float = Field(0.8, ge=0, le=1, description="how sure the network is of the mask")
     min_sharpness: float = Field(0.3, ge=0, le=1, description="0 is blurred, 1 is sharp")
     min_brightness: float = Field(0.08, ge=0, le=1, description="mean grey of the body")

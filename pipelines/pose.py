@@ -9,12 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import cv2
 import numpy as np
 
 from pipelines.bystanders import Bystanders
 from pipelines.palm_network import palm_network
-from pipelines.pose_network import MIN_TORSO_SCORE, Detection, Person, PoseNetworks
+from pipelines.pose_network import MIN_TORSO_SCORE, Person, PoseNetworks
 from pipelines.schema import JOINTS, MASK_SCORE, Box
 from pipelines.squares import Square
 
@@ -34,16 +33,13 @@ MIN_IN_BOX = 0.5
 """The body in a given box lies in it to this share."""
 
 MOST_CANDIDATES = 4
-"""People of one frame that are looked at more closely."""
+"""Readings of one frame that are made at most, before the best are made again with care."""
 
-MIN_PRESENCE = 0.65
-"""Parts of the mask whose nearest joints are less certain to be there are taken for a blanket or a seat."""
+MOST_CAREFUL = 2
+"""Readings that are made again with care."""
 
 STILL_CUTOFF_HZ, SPEED_WEIGHT, SPEED_CUTOFF_HZ = 0.05, 80.0, 1.0
 """MediaPipe's own smoothing of joints in video; speeds in squares a second."""
-
-PRESENCE_GRID = 64
-"""Cells a side on which presence is spread over the mask."""
 
 _FACE = tuple(index for index, name in enumerate(JOINTS) if "eye" in name or "mouth" in name)
 _SPREAD_JOINTS = tuple(index for index in range(len(JOINTS)) if index not in _FACE)
@@ -72,15 +68,17 @@ class BodyFinder:
     """Finds a body in the first frame and follows it through the others.
 
     MediaPipe's detector expects heads up, so that it is asked four times, with the frame turned by quarters;
-    what it finds is read in a square of its own direction, then once more in the better square that this
-    gives. From then on the body is read where it was in the frame before, and searched for again where that
-    fails.
+    what it finds is read in a square of its own direction, then with care in the better square that this
+    gives, and once more in a mirror. From then on the body is read where it was in the frame before, and
+    searched for again where that fails.
     Use as a context manager.
     """
 
-    def __init__(self, model: Path, min_score: float = 0.5, threads: int = 1) -> None:
-        """Loads the networks from a `.task` file."""
-        networks = PoseNetworks(model, threads)
+    def __init__(
+        self, model: Path, min_score: float = 0.5, threads: int = 1, careful: Path | None = None
+    ) -> None:
+        """Loads the networks from a `.task` file, and from a `.tflite` file the one for careful readings."""
+        networks = PoseNetworks(model, threads, careful)
         self._networks: PoseNetworks | None = networks
         self._bystanders = Bystanders(networks, palm_network(model, threads))
         self._min_score = min_score
@@ -113,22 +111,25 @@ class BodyFinder:
     def find(self, frame: np.ndarray, seconds: float) -> Body | None:
         """The body in `frame` (H, W, 3) uint8 RGB at `seconds` of its video, or None."""
         person = self._follow(frame)
-        seen: list[Detection] = []
+        readings: list[Person] | None = None
+        mask = None if person is None else person.mask_in_frame(*frame.shape[:2])
         if person is None:
             assert self._networks is not None
-            seen = self._networks.detect_all(frame, MIN_DETECTION)
-        people = [person] if person else self._search(frame, seen)
-        mask = _mask(people, frame) if people else None
-        known = None if person else self._last_mask
-        if mask is None or (known is not None and overlap(mask > MASK_SCORE, known) < MIN_OVERLAP):
+            squares = _distinct([one.square for one in self._networks.detect_all(frame, MIN_DETECTION)])
+            readings = [self._networks.read(frame, square) for square in squares[:MOST_CANDIDATES]]
+            person = self._main_body(frame, readings)
+            if person is not None:
+                mask = self._steady_mask(frame, person)
+                if self._last_mask is not None and overlap(mask > MASK_SCORE, self._last_mask) < MIN_OVERLAP:
+                    person = None
+        if person is None or mask is None:
             self._square = None
             self._smoother = JointSmoother()
             self._missed += 1
             if self._missed >= FORGET_AFTER:
                 self._forget()
             return None
-        person = people[0]
-        others = self._bystanders.look(frame, seconds, person, seen)
+        others = self._bystanders.look(frame, seconds, person, readings)
         whole = mask > MASK_SCORE
         own = whole if others.cover is None else whole & (mask > others.cover)
         places = self._smoother.smooth(person.joints[:, :2], seconds, person.square.side_px)
@@ -137,41 +138,46 @@ class BodyFinder:
             mask=own,
             joints=np.hstack([places, person.joints[:, 2:]]).astype(np.float32),
             presence=person.presence,
-            certainty=certainty(person),
+            certainty=certainty(mask),
             people=others.people,
             hands=others.hands,
             covered=1 - int(np.count_nonzero(own)) / max(1, int(np.count_nonzero(whole))),
         )
 
     def _follow(self, frame: np.ndarray) -> Person | None:
-        return None if self._square is None else self._believed(self._read(frame, self._square))
-
-    def _search(self, frame: np.ndarray, found: Sequence[Detection]) -> list[Person]:
-        """Readings of the frame's main body, or of the one in the box; the surest first."""
+        if self._square is None:
+            return None
         assert self._networks is not None
-        squares = _distinct([one.square for one in found])
-        first = [self._read(frame, square) for square in squares[:MOST_CANDIDATES]]
-        again = [self._read(frame, person.next_square) for person in first if self._believed(person)]
-        people = [person for person in again if self._believed(person)]
+        person = self._networks.read(frame, self._square)
+        return person if self._believed(person) else None
+
+    def _main_body(self, frame: np.ndarray, first: Sequence[Person]) -> Person | None:
+        """The main body, or the one in the box, read with care where these `first` readings point."""
+        assert self._networks is not None
         if self._box is not None:
-            people = [person for person in people if share_in_box(person, frame, self._box) >= MIN_IN_BOX]
+            first = [person for person in first if share_in_box(person, frame, self._box) >= MIN_IN_BOX]
+        best = sorted(first, key=prominence, reverse=True)
+        better = _distinct([person.next_square for person in best])[:MOST_CAREFUL]
+        again = [self._networks.read_carefully(frame, square) for square in better]
+        people = [person for person in again if self._believed(person)]
         if not people:
-            return []
+            return None
         main = max(people, key=prominence).mask_in_frame(*frame.shape[:2]) > MASK_SCORE
         same = [
             one
             for one in people
             if overlap(one.mask_in_frame(*frame.shape[:2]) > MASK_SCORE, main) >= MIN_AGREEMENT
         ]
-        return sorted(same, key=certainty, reverse=True)
+        return max(same, key=lambda one: certainty(one.mask))
 
-    def _read(self, frame: np.ndarray, square: Square) -> Person:
+    def _steady_mask(self, frame: np.ndarray, person: Person) -> np.ndarray:
+        """(H, W) float32, that a pixel is the person's, 0..1: the mean with a reading in a mirror."""
         assert self._networks is not None
-        return self._networks.read(frame, square)
+        mirrored = self._networks.mirrored_mask(frame, person.next_square)
+        return (person.mask_in_frame(*frame.shape[:2]) + mirrored) / 2
 
-    def _believed(self, person: Person) -> Person | None:
-        good = person.score >= self._min_score and person.torso_score >= MIN_TORSO_SCORE
-        return person if good else None
+    def _believed(self, person: Person) -> bool:
+        return person.score >= self._min_score and person.torso_score >= MIN_TORSO_SCORE
 
 
 class JointSmoother:
@@ -204,9 +210,9 @@ def _share(cutoff_hz: Any, seconds: float) -> Any:
     return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * seconds))
 
 
-def certainty(person: Person) -> float:
-    """How sure the network is of the mask: mean distance of its pixels from one half, 0..1."""
-    support = person.mask[person.mask > 0.1]
+def certainty(mask: np.ndarray) -> float:
+    """How sure the network is of `mask` (H, W) float32: mean distance of its pixels from one half, 0..1."""
+    support = mask[mask > 0.1]
     return float(np.abs(2 * support - 1).mean()) if support.size else 0.0
 
 
@@ -221,7 +227,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 def prominence(person: Person) -> float:
     """How much a person is the one that is filmed: all there, large, and clear."""
     area = float((person.mask > MASK_SCORE).mean()) * person.square.side_px**2
-    return certainty(person) * float(person.presence[list(_SPREAD_JOINTS)].mean()) * math.sqrt(area)
+    return certainty(person.mask) * float(person.presence[list(_SPREAD_JOINTS)].mean()) * math.sqrt(area)
 
 
 def share_in_box(person: Person, frame: np.ndarray, box: Box) -> float:
@@ -231,40 +237,6 @@ def share_in_box(person: Person, frame: np.ndarray, box: Box) -> float:
     left, top = round(box[0] * width), round(box[1] * height)
     right, bottom = round((box[0] + box[2]) * width), round((box[1] + box[3]) * height)
     return int(np.count_nonzero(mask[top:bottom, left:right])) / max(1, int(np.count_nonzero(mask)))
-
-
-def _mask(people: Sequence[Person], frame: np.ndarray) -> np.ndarray:
-    """(H, W) float32, that a pixel is the first one's, 0..1; readings that agree with it steady it."""
-    masks = [_trimmed_mask(person, frame) for person in people]
-    agreeing = [mask for mask in masks if overlap(mask > MASK_SCORE, masks[0] > MASK_SCORE) >= MIN_AGREEMENT]
-    return np.mean(agreeing, axis=0) if len(agreeing) > 1 else masks[0]
-
-
-def _trimmed_mask(person: Person, frame: np.ndarray) -> np.ndarray:
-    """(H, W) float32, that a pixel of the frame is the body's, 0..1; blankets and seats taken off."""
-    height, width = frame.shape[:2]
-    if person.presence[list(_SPREAD_JOINTS)].min() >= MIN_PRESENCE:
-        return person.mask_in_frame(height, width)
-    presence = cv2.resize(spread_presence(person), person.mask.shape, interpolation=cv2.INTER_LINEAR)
-    return person.mask_in_frame(height, width, np.where(presence >= MIN_PRESENCE, person.mask, np.float32(0)))
-
-
-def spread_presence(person: Person) -> np.ndarray:
-    """Presence of the joints around each cell of the upright picture, the nearest ones counting most.
-
-    Returns:
-        (PRESENCE_GRID, PRESENCE_GRID) float32, 0..1.
-    """
-    joints = person.square.points(person.joints[:, :2].astype(np.float64), PRESENCE_GRID)
-    pairs = [[JOINTS.index(f"{side}_{part}") for side in ("left", "right")] for part in ("shoulder", "hip")]
-    places = np.vstack([joints[list(_SPREAD_JOINTS)], *(joints[pair].mean(axis=0) for pair in pairs)])
-    values = np.append(
-        person.presence[list(_SPREAD_JOINTS)], [person.presence[pair].mean() for pair in pairs]
-    )
-    y, x = np.mgrid[:PRESENCE_GRID, :PRESENCE_GRID] + 0.5
-    squared = ((np.stack([x, y], axis=-1)[:, :, None] - places) ** 2).sum(axis=-1) / PRESENCE_GRID**2
-    weights = 1 / (squared + 0.02**2) ** 3
-    return ((weights * values).sum(axis=-1) / weights.sum(axis=-1)).astype(np.float32)
 
 
 def _distinct(squares: Sequence[Square]) -> list[Square]:

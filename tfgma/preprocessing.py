@@ -13,10 +13,9 @@ from pipelines.config import BuildConfig
 from pipelines.flow import FlowEstimator
 from pipelines.keypoints import choose_person
 from pipelines.part_association import decode_people
-from pipelines.pose import Body, BodyFinder
-from pipelines.pose_model import pose_model
+from pipelines.pose import Body
 from pipelines.schema import FEATURE_JOINTS, JOINTS, Box
-from pipelines.tools import Finder, Flow, Tools, standard_tools
+from pipelines.tools import Finder, Flow, Tools, standard_finder, standard_tools
 from tfgma.models.openpose import openpose
 from tfgma.models.raft import MIN_SIDE_PX, raft_large, raft_small
 from tfgma.models.u2net import u2net
@@ -32,23 +31,20 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 GREY = 128
 
 
-def make_tools(config: BuildConfig) -> Tools:
+def make_tools(config: BuildConfig, threads: int = 1) -> Tools:
     """The finder and the flow that the settings choose; standard ones where they choose no network.
 
     Raises:
         RefusedError: weights that cannot be read, or of another network.
     """
     if not config.network_sections:
-        return standard_tools(config)
+        return standard_tools(config, threads)
     bodies_by_network = {"pose", "segmentation"} & set(config.network_sections)
-    finder: Finder = NetworkBodyFinder(config) if bodies_by_network else standard_finder(config)
+    finder: Finder = (
+        NetworkBodyFinder(config, threads) if bodies_by_network else standard_finder(config, threads)
+    )
     flow: Flow = RaftFlow(config) if "flow" in config.network_sections else FlowEstimator(config.flow.method)
     return Tools(finder, flow)
-
-
-def standard_finder(config: BuildConfig) -> BodyFinder:
-    """MediaPipe's."""
-    return BodyFinder(pose_model(config.pose.model), config.pose.min_score)
 
 
 class RaftFlow:
@@ -85,7 +81,7 @@ class RaftFlow:
 class NetworkBodyFinder:
     """Joints from OpenPose or MediaPipe, the mask from U2-Net or MediaPipe."""
 
-    def __init__(self, config: BuildConfig) -> None:
+    def __init__(self, config: BuildConfig, threads: int = 1) -> None:
         """Loads the networks that `config.pose` and `config.segmentation` choose.
 
         Raises:
@@ -93,7 +89,7 @@ class NetworkBodyFinder:
         """
         pose, segmentation = config.pose, config.segmentation
         self._standard = (
-            standard_finder(config) if "mediapipe" in (pose.method, segmentation.method) else None
+            standard_finder(config, threads) if "mediapipe" in (pose.method, segmentation.method) else None
         )
         self._openpose = OpenPoseEstimator(config) if pose.method == "openpose" else None
         self._u2net = U2NetSegmenter(config) if segmentation.method == "u2net" else None

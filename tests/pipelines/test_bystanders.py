@@ -94,11 +94,16 @@ def test_the_subject_is_nobody_else_however_they_are_read():
     assert others.look(FRAME, 0.0, person(HERE)).people == 0
 
 
-def test_what_the_caller_has_detected_is_not_looked_for_again():
+def test_whom_the_caller_has_read_is_not_looked_for_again():
     networks = KnownPeople(person(HERE), person(THERE))
-    seen = [Detection(0.9, THERE), Detection(0.3, Square(150, 20, 0, 40))]
-    assert Bystanders(networks, None).look(FRAME, 0.0, person(HERE), seen).people == 1
+    read = [person(HERE), person(THERE), person(Square(150, 20, 0, 40), score=0.1)]
+    others = Bystanders(networks, None)
+    assert others.look(FRAME, 0.0, person(HERE), read).people == 1
+    assert (networks.looks, networks.reads) == (0, 0)
+    # From now on the other one is followed.
+    assert others.look(FRAME, 0.1, person(HERE)).people == 1
     assert (networks.looks, networks.reads) == (0, 1)
+    assert Bystanders(networks, None).look(FRAME, 0.0, person(HERE), []).people == 0
 
 
 def test_a_new_video_begins_anew():

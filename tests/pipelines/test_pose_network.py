@@ -1,11 +1,12 @@
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pipelines.optional import load_mediapipe
 from pipelines.pose import overlap
-from pipelines.pose_model import pose_model
+from pipelines.pose_model import careful_model, pose_model
 from pipelines.pose_network import PoseNetworks, refined
 from pipelines.schema import MASK_SCORE, RefusedError
 from pipelines.squares import Square
@@ -14,7 +15,7 @@ from pipelines.video import sample_frames
 
 @pytest.fixture(scope="module")
 def networks():
-    return PoseNetworks(pose_model())
+    return PoseNetworks(pose_model(), careful=careful_model())
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +117,30 @@ def test_a_point_goes_to_the_heat_around_it():
     points = np.array([[30 * 4 + 2, 21 * 4 + 2], [39 * 4, 39 * 4], [-8, 300]], np.float32)
     found = refined(points, heat, 256)
     np.testing.assert_allclose(found, [[31.5 * 4, 20 * 4], [156, 156], [-8, 300]], atol=1e-3)
+
+
+def test_a_mask_read_in_a_mirror_is_that_of_the_mirrored_frame(networks, frames):
+    frame = frames[0]
+    square = networks.detect_all(frame, 0.5)[0].square
+    width = frame.shape[1]
+    mirrored_square = replace(square, center_x=width - square.center_x, angle_degrees=-square.angle_degrees)
+    expected = networks.read_carefully(np.ascontiguousarray(frame[:, ::-1]), mirrored_square)
+    mask = networks.mirrored_mask(frame, square)
+    np.testing.assert_allclose(mask[:, ::-1], expected.mask_in_frame(*frame.shape[:2]), atol=0.05)
+    assert (
+        overlap(mask > MASK_SCORE, networks.read(frame, square).mask_in_frame(*mask.shape) > MASK_SCORE) > 0.8
+    )
+
+
+def test_a_careful_reading_is_the_larger_networks(networks, frames):
+    square = networks.detect_all(frames[0], 0.5)[0].square
+    fast, careful = networks.read(frames[0], square), networks.read_carefully(frames[0], square)
+    assert 0.8 < overlap(fast.mask > MASK_SCORE, careful.mask > MASK_SCORE) < 1
+    alone = PoseNetworks(pose_model())
+    np.testing.assert_array_equal(alone.read_carefully(frames[0], square).mask, fast.mask)
+
+
+def test_a_careful_network_that_is_none_is_refused(tmp_path):
+    (tmp_path / "careful.tflite").write_bytes(b"no network")
+    with pytest.raises(RefusedError, match=r"careful pose network must be a TFLite file. Received: careful"):
+        PoseNetworks(pose_model(), careful=tmp_path / "careful.tflite")

@@ -108,7 +108,7 @@ def test_good_figures_give_no_reason():
         ({"body": 0.0}, "nobody is seen"),
         ({"body": 0.5}, "the body is found in 50.0% of the frames, not 80.0%"),
         ({"torso": 0.5}, "the torso is seen in 50.0% of the frames, not 80.0%"),
-        ({"visible": 0.2}, "arms and legs lie inside the picture to 20.0%, not 50.0%"),
+        ({"visible": 0.2}, "arms and legs lie inside the picture to 20.0%, not 80.0%"),
         ({"mask_certainty": 0.5}, "the outline of the body is certain to 50.0%, not 80.0%"),
         ({"sharpness": 0.1}, "sharpness is 0.100, not 0.300"),
         ({"brightness": 0.01}, "it is too dark: brightness is 0.010, not 0.080"),

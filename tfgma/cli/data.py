@@ -162,7 +162,7 @@ def preview(
       tfgma preview videos --out build/preview
     """
     from pipelines.manifest import parse_box
-    from pipelines.tools import standard_tools
+    from pipelines.tools import ONE_VIDEO_THREADS, standard_tools
     from tfgma.config import load_study
     from tfgma.preview import write_previews
 
@@ -173,7 +173,7 @@ def preview(
         from tfgma.preprocessing import make_tools, refuse_unusable_weights
 
         refuse_unusable_weights(build)
-    with make_tools(build) as tools, progress_bar("preview") as tell:
+    with make_tools(build, ONE_VIDEO_THREADS) as tools, progress_bar("preview") as tell:
         items = write_previews(source, out, build, tools.finder, box=place, progress=tell)
     if as_json:
         print_json({"out": str(out), "items": [item.as_json() for item in items]})
