@@ -3,7 +3,8 @@
     python benchmarks/masks.py FOLDER [--fast]
 
 FOLDER holds pictures `NAME.jpg` with masks `NAME_mask.png` (white is the body). Pictures in which the body
-covers less than a tenth are left out. The time is that of finding the body with a long side of 512 px. `--fast` leaves out the careful network.
+covers less than a tenth are left out. The time is that of finding the body with a long side of 512 px.
+`--fast` leaves out the careful network.
 """
 
 from __future__ import annotations
@@ -51,9 +52,8 @@ def main(folder: Path, fast: bool) -> None:
     ious = np.array(scores)
     print(f"{len(ious)} pictures: mean IoU {ious.mean():.3f}, tenth percentile {np.quantile(ious, 0.1):.3f}")
     kept = ious[assessable]
-    print(
-        f"{len(kept)} assessable ({len(kept) / len(ious):.0%}): mean {kept.mean():.3f}, least {kept.min():.3f}"
-    )
+    share = len(kept) / len(ious)
+    print(f"{len(kept)} assessable ({share:.0%}): mean {kept.mean():.3f}, least {kept.min():.3f}")
     print(f"{1000 * np.mean(seconds):.0f} ms a picture")
 
 

@@ -412,9 +412,9 @@ def process_video(
     import cv2
 
     from pipelines.process import ProcessReport
-    from pipelines.records import Identity, encode_clip, write_shard
+    from pipelines.record_writer import Identity, encode_clip, write_shard
 
-    cv2.setNumThreads(1)  # the other cores belong to the other workers
+    cv2.setNumThreads(1)
     report = ProcessReport()
     identity = Identity(classes.index(source.label), source.label, source.subject, source.id)
     shard = out / SHARDS / f"{source.id}.tfrecord"
@@ -456,6 +456,7 @@ def _clips(source: Source, config: BuildConfig, tools: Tools | None, report: Any
         start_seconds=source.start,
         end_seconds=source.end,
         box=source.box,
+        cores=1,  # the others belong to the other workers
         report=report,
     )
 

@@ -93,18 +93,18 @@ class Bystanders:
         self, frame: np.ndarray, subject: Person, squares: Sequence[Square], readings: Sequence[Person]
     ) -> list[Person]:
         height, width = frame.shape[:2]
-        known = [subject.mask_in_frame(height, width) > MASK_SCORE]
+        known: list[np.ndarray] = []
         people: list[Person] = []
         read = {one.square: one for one in readings}
         for square in [*squares, *read]:
             if square.is_like(subject.square) or any(square.is_like(one.square) for one in people):
                 continue
             person = read.get(square) or self.networks.read(frame, square)
+            if person.score < MIN_PERSON_SCORE or person.torso_score < MIN_TORSO_SCORE:
+                continue
+            known = known or [subject.mask_in_frame(height, width) > MASK_SCORE]
             mask = person.mask_in_frame(height, width) > MASK_SCORE
-            is_person = (
-                person.score >= MIN_PERSON_SCORE and person.torso_score >= MIN_TORSO_SCORE and mask.any()
-            )
-            if is_person and not any(_same(mask, one) for one in known):
+            if mask.any() and not any(_same(mask, one) for one in known):
                 people.append(person)
                 known.append(mask)
         return people

@@ -14,6 +14,9 @@ MOST_CORNERS, CORNER_QUALITY, CORNER_DISTANCE = 200, 0.01, 7
 FOLLOWED = (15, 15)
 """The surroundings of a corner that are followed, working px."""
 
+UNTIL = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03)
+"""Steps taken for a corner at most, and the step that is small enough, working px."""
+
 BODY_MARGIN = 0.03
 """Corners keep this far from the body, in long sides: its edge moves with it."""
 
@@ -71,8 +74,9 @@ def camera_movement(first: View, second: View) -> np.ndarray | None:
     )
     if corners is None or len(corners) < MIN_CORNERS or first.grey.shape != second.grey.shape:
         return None
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(first.grey, second.grey, corners, None, winSize=FOLLOWED)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(second.grey, first.grey, moved, None, winSize=FOLLOWED)
+    follow = dict(winSize=FOLLOWED, criteria=UNTIL)
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(first.grey, second.grey, corners, None, **follow)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(second.grey, first.grey, moved, None, **follow)
     error = np.abs(back - corners).max(axis=(1, 2))
     kept = (found[:, 0] == 1) & (returned[:, 0] == 1) & (error < MOST_RETURN_ERROR)
     if np.count_nonzero(kept) < MIN_CORNERS:

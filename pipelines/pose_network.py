@@ -173,16 +173,19 @@ def refined(points: np.ndarray, heat: np.ndarray, size: int) -> np.ndarray:
         (N, 2) float64 pixels.
     """
     cells, reach = len(heat), HEAT_KERNEL // 2
-    padded = np.pad(heat, ((reach, reach), (reach, reach), (0, 0)), constant_values=-np.inf)
+    places = (points * (cells / size)).astype(int)
+    numbers = np.flatnonzero(((places >= 0) & (places < cells)).all(axis=1))
+    steps = np.arange(-reach, reach + 1)
+    x, y = (places[numbers, axis, None] + steps for axis in (0, 1))
+    inside = ((y >= 0) & (y < cells))[:, :, None] & ((x >= 0) & (x < cells))[:, None, :]
+    at = np.clip(y, 0, cells - 1)[:, :, None], np.clip(x, 0, cells - 1)[:, None, :], numbers[:, None, None]
+    windows = np.where(inside, sigmoid(heat[at]), 0).astype(np.float64)
+    sure = windows.max(axis=(1, 2), initial=0) >= MIN_HEAT
+    numbers, windows = numbers[sure], windows[sure]
+    moved = np.stack([windows.sum(axis=1) @ steps, windows.sum(axis=2) @ steps], axis=1)
     out = points.astype(np.float64)
-    for number, (x, y) in enumerate((points * (cells / size)).astype(int)):
-        if not (0 <= x < cells and 0 <= y < cells):
-            continue
-        window = sigmoid(padded[y : y + HEAT_KERNEL, x : x + HEAT_KERNEL, number]).astype(np.float64)
-        if window.max() >= MIN_HEAT:
-            steps = np.arange(-reach, reach + 1)
-            moved = window.sum(axis=0) @ steps, window.sum(axis=1) @ steps
-            out[number] = (np.array([x, y]) + np.array(moved) / window.sum()) * (size / cells)
+    moved /= windows.sum(axis=(1, 2))[:, None]
+    out[numbers] = (places[numbers] + moved) * (size / cells)
     return out
 
 

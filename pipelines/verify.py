@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from pipelines.build import SHARDS, file_digest
 from pipelines.files import PART
-from pipelines.records import FEATURES_OF, feature_description
+from pipelines.record_writer import FEATURES_OF
+from pipelines.records import feature_description
 from pipelines.schema import ClipSpec, Feature
 
 Progress = Callable[[int, int, str], None]

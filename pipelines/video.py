@@ -17,7 +17,9 @@ from pipelines.video_times import HOLE_SECONDS, Damage, DecodeReport, announced_
 
 __all__ = ["SUFFIXES", "DecodeReport", "SampledFrame", "sample_frames", "working_size"]
 
-SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".wmv"})
+SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".wmv"}
+)
 """File endings that count as videos when a folder is searched."""
 
 

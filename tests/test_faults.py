@@ -32,7 +32,7 @@ def kill_and_resume(source, out, rng, kills, **options):
         wanted, until = len(journalled(out)) + more, time.monotonic() + 60
         while len(journalled(out)) < wanted and build.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.5 if more else 8))
+        time.sleep(rng.uniform(0, 0.5 if more else 2))
         assert build.poll() is None, "the build ended before it was killed: it needs more videos"
         os.killpg(build.pid, signal.SIGKILL)
         build.communicate()

@@ -189,12 +189,12 @@ def test_an_output_that_cannot_be_written_is_refused(three, tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
 def test_a_full_disk_stops_the_build_and_keeps_the_index(three, tmp_path, monkeypatch):
-    from pipelines import records
+    from pipelines import record_writer
 
-    monkeypatch.setattr(records.secrets, "token_hex", lambda count: "0")
+    monkeypatch.setattr(record_writer.secrets, "token_hex", lambda count: "0")
     (tmp_path / "a.tfrecord.0.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"a\.tfrecord"):
-        records.write_shard(tmp_path / "a.tfrecord", [b"x" * 200_000])
+        record_writer.write_shard(tmp_path / "a.tfrecord", [b"x" * 200_000])
     assert not (tmp_path / "a.tfrecord").exists()
 
 

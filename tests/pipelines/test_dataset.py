@@ -5,7 +5,8 @@ from pipelines.config import InputSettings
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
 from pipelines.flow import dequantize_flow
 from pipelines.inputs import clip_inputs, input_shape
-from pipelines.records import Identity, encode_clip, read_shard, write_shard
+from pipelines.record_writer import Identity, encode_clip, write_shard
+from pipelines.records import read_shard
 from pipelines.schema import MIRRORED_FEATURE_JOINTS, RefusedError
 from pipelines.transforms import GeometryRange
 from tests.conftest import TINY, random_clip

@@ -2,8 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from pipelines.records import Identity, decode_flow, encode_clip, encode_flow, read_shard, write_shard
+from pipelines.record_writer import Identity, encode_clip, encode_flow, write_shard
+from pipelines.records import decode_flow, read_shard
 from pipelines.schema import ClipSpec, RefusedError
 from tests.conftest import TINY, random_clip
 
@@ -13,6 +15,21 @@ WHO = Identity(label=1, class_name="FMs", subject="infant_é", video="v1")
 def test_flow_survives_its_png_exactly():
     flow = random_clip().flow[0]
     np.testing.assert_array_equal(decode_flow(encode_flow(flow)), flow)
+
+
+def test_records_are_tensorflows_to_the_byte(tmp_path):
+    clips = [encode_clip(random_clip(seed), WHO) for seed in range(3)]
+    for clip in clips:
+        example = tf.train.Example.FromString(clip)
+        assert example.SerializeToString(deterministic=True) == clip
+        assert example.features.feature["subject"].bytes_list.value == ["infant_é".encode()]
+        assert example.features.feature["label"].int64_list.value == [1]
+    clips.append(b"")
+    write_shard(tmp_path / "ours.tfrecord", clips)
+    with tf.io.TFRecordWriter(str(tmp_path / "theirs.tfrecord")) as writer:
+        for clip in clips:
+            writer.write(clip)
+    assert (tmp_path / "ours.tfrecord").read_bytes() == (tmp_path / "theirs.tfrecord").read_bytes()
 
 
 def test_x_is_left_of_y_in_the_png():

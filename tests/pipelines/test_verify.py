@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.build import build_dataset, read_index
-from pipelines.records import Identity, encode_clip, write_shard
+from pipelines.record_writer import Identity, encode_clip, write_shard
 from pipelines.schema import FORMAT_VERSION, Feature
 from pipelines.verify import verify_dataset
 from tests.conftest import TINY, random_clip

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.build import write_index
 from pipelines.dataset import clip_dataset
-from pipelines.records import Identity, encode_clip, write_shard
+from pipelines.record_writer import Identity, encode_clip, write_shard
 from pipelines.schema import FORMAT_VERSION, ClipSpec
 from tests.conftest import random_clip
 from tfgma.config import StudyConfig, load_study

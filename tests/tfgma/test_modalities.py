@@ -7,7 +7,8 @@ import pytest
 
 from pipelines.build import build_dataset, read_index
 from pipelines.config import BuildConfig, parse_settings
-from pipelines.records import FEATURES_OF, Identity, encode_clip, read_shard, write_shard
+from pipelines.record_writer import FEATURES_OF, Identity, encode_clip, write_shard
+from pipelines.records import read_shard
 from pipelines.schema import MODALITIES, RefusedError
 from pipelines.verify import verify_dataset
 from tests.conftest import TINY, random_clip
