@@ -13,7 +13,7 @@ from pipelines.pose_network import MIN_TORSO_SCORE, Person, PoseNetworks
 from pipelines.schema import JOINTS, MASK_SCORE
 from pipelines.squares import Square
 
-LOOK_EVERY_SECONDS = 2.0
+LOOK_EVERY_SECONDS = 3.0
 """Somebody new is looked for so often; who was seen is followed from frame to frame."""
 
 MIN_PERSON_SCORE = 0.5

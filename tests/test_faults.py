@@ -10,13 +10,13 @@ import time
 import pytest
 
 from tests.faults import (
+    build_undisturbed,
     content,
     finished_videos,
     journalled,
     shard_times,
     start_build,
     write_killer,
-    write_sources,
 )
 
 
@@ -52,12 +52,7 @@ def kill_and_resume(source, out, rng, kills, **options):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Sources, and the data set of a build that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    source = write_sources(folder / "videos", 12)
-    build = start_build(source, folder / "dataset")
-    assert build.wait(300) == 0, build.stderr.read()
-    return source, folder / "dataset"
+    return build_undisturbed(tmp_path_factory.mktemp("undisturbed"), 12)
 
 
 def test_a_build_killed_twice_ends_as_if_nothing_had_been(undisturbed, tmp_path):

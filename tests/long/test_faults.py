@@ -10,21 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import BUILD, ROOT, cluster, content, journalled, start_build, write_sources
+from tests.faults import BUILD, ROOT, build_undisturbed, cluster, content, journalled, start_build
 from tests.test_faults import kill_and_resume
 
 pytestmark = pytest.mark.long
 
-VIDEOS = 60
+VIDEOS = 240
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    source = write_sources(folder / "videos", VIDEOS)
-    build = start_build(source, folder / "dataset")
-    assert build.wait(600) == 0, build.stderr.read()
-    return source, folder / "dataset"
+    return build_undisturbed(tmp_path_factory.mktemp("undisturbed"), VIDEOS)
 
 
 def test_twenty_kills(undisturbed, tmp_path):
