@@ -12,6 +12,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from pipelines.schema import RefusedError
 
 SIDES = ("train", "val", "test")
+LOCK_BOX = "lock box"
+"""Who is on no side of any fold."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,75 @@ def split_fixed(
     return _with_every_class([_fold(train, val, kept) for train, val in _deal(rest, folds, seed)], people)
 
 
+def split_by_site(
+    subjects: Sequence[str],
+    labels: Sequence[str],
+    groups: Sequence[str],
+    sites: Sequence[str],
+    *,
+    val_share: float,
+    seed: int,
+) -> list[Fold]:
+    """One fold a site, which is its test side: does a network work where it was not trained?
+
+    The validation side is dealt from the other sites as `split_folds` does.
+
+    Args:
+        subjects, labels, groups, sites: one entry a subject.
+        val_share: share of the other sites' subjects that is validated on.
+        seed: shuffles subjects before they are dealt out.
+
+    Raises:
+        RefusedError: fewer than two sites, a subject without one, a group of two sites, or some side would
+            lack a class.
+    """
+    people, of_site = _People(np.array(subjects), np.array(labels), np.array(groups)), np.array(sites)
+    names = np.unique(of_site)
+    if "" in names or len(names) < 2:
+        nobody = people.names[of_site == ""]
+        raise RefusedError(
+            "to leave one site out, each subject needs a site, and there must be two or more. Received: "
+            + (f"no site for {str(nobody[0])!r}" if len(nobody) else f"{len(names)} site")
+            + ". Fill the manifest's column and build again, or set split.scheme to folds"
+        )
+    for group in np.unique(people.groups):
+        found = np.unique(of_site[people.groups == group])
+        if len(found) > 1:
+            raise RefusedError(
+                f"a group must be of one site. Received: group {str(group)!r} of {', '.join(found)}. "
+                "Correct the manifest and build again"
+            )
+    folds = []
+    for name in names:
+        rest, test = people.part(of_site != name), people.part(of_site == name)
+        parts = max(2, min(math.floor(1 / val_share), rest.fewest_groups()[0]))
+        _refuse_few_groups(rest, parts, f"a training and a validation side beside site {str(name)!r}")
+        folds.append(_fold(*_deal(rest, parts, seed)[0], test))
+    return _with_every_class(folds, people)
+
+
+def lock_away(
+    subjects: Sequence[str], labels: Sequence[str], groups: Sequence[str], *, share: float, seed: int
+) -> tuple[str, ...]:
+    """Subjects to be kept out of everything until a study is finished.
+
+    Stratified by class, groups kept together: one of 1 / `share` parts, rounded down.
+
+    Raises:
+        RefusedError: a class has fewer groups than there are parts.
+    """
+    people = _People(np.array(subjects), np.array(labels), np.array(groups))
+    parts = math.floor(1 / share)
+    _refuse_few_groups(people, parts, f"a lock box of {share:.0%}")
+    _, kept = _deal(people, parts, seed)[0]
+    return tuple(sorted(kept.names.tolist()))
+
+
 def refuse_leaks(
-    folds: Sequence[Fold], group_of: Mapping[str, str], same_recordings: Sequence[SameRecording]
+    folds: Sequence[Fold],
+    group_of: Mapping[str, str],
+    same_recordings: Sequence[SameRecording],
+    lock_box: Collection[str] = (),
 ) -> None:
     """Nothing if no subject, group or recording is on two sides of a fold, whoever made the folds.
 
@@ -166,6 +235,7 @@ def refuse_leaks(
         folds: what is to be trained.
         group_of: the group of each subject in them.
         same_recordings: videos that show one recording under the names of two subjects.
+        lock_box: subjects that must be on no side, nor anybody of their groups and recordings.
 
     Raises:
         RefusedError: the first leak, with fold, sides and names.
@@ -173,8 +243,8 @@ def refuse_leaks(
     for number, fold in enumerate(folds):
         side_of: dict[str, str] = {}
         seen: dict[str, str] = {}
-        for side in SIDES:
-            for subject in getattr(fold, side):
+        for side in (LOCK_BOX, *SIDES):
+            for subject in lock_box if side == LOCK_BOX else getattr(fold, side):
                 if side_of.setdefault(subject, side) != side:
                     raise RefusedError(
                         f"a subject must be on one side of a fold. Received: {subject!r} in "

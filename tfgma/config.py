@@ -16,18 +16,31 @@ class SplitSettings(Settings):
     `scheme` folds: each subject is tested once, one validation side is taken from the rest. nested: the same
     test sides, the validation side rotates within each, one network for each pair. fixed: the subjects whose
     manifest says test in the column `split` are the test side of every fold, the validation side rotates over
-    the others.
+    the others. site: each site is tested by networks trained on the others; `site` names the manifest's
+    column. `repeats`: folds and nested are dealt so often, each time by another seed. `lock_box`: share of
+    the subjects that is kept out of all this until `tfgma evaluate --lock-box`.
     """
 
-    scheme: Literal["folds", "nested", "fixed"] = "folds"
+    scheme: Literal["folds", "nested", "fixed", "site"] = "folds"
     folds: int = Field(5, ge=2, le=50, description="test sides; of scheme fixed, validation sides")
     val_share: float = Field(
         0.2, gt=0, le=0.5, description="share of what is not tested that is validated on; unused if fixed"
     )
     seed: int = 0
+    repeats: int = Field(1, ge=1, le=100)
+    site: str = Field("group", description="the manifest's column that names sites")
+    lock_box: float = Field(0.0, ge=0, le=0.5)
     from_dataset: bool = Field(
         False, description="take the folds that the data set brings along, as they are"
     )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> SplitSettings:
+        if self.repeats > 1 and (self.from_dataset or self.scheme not in ("folds", "nested")):
+            raise ValueError("split.repeats needs split.scheme folds or nested, dealt here")
+        if self.lock_box and (self.from_dataset or self.scheme == "fixed"):
+            raise ValueError("split.lock_box needs sides that are dealt here: not from_dataset, not fixed")
+        return self
 
 
 class ModelSettings(Settings):

@@ -10,6 +10,7 @@ import numpy as np
 from tfgma.aggregation import average_by, label_by
 from tfgma.metrics import classification_metrics
 from tfgma.runs import (
+    LOCK_BOX_FILE,
     METRICS_FILE,
     PREDICTIONS,
     Predictions,
@@ -28,7 +29,8 @@ def evaluate(run: Path) -> dict[str, Any]:
 
     Returns:
         `{side: {"clip": figures, "subject": figures, "folds": [...], "over_folds": {...}}}` for the sides
-        test and val. Probabilities are averaged over a subject's clips.
+        test and val. Probabilities are averaged over a subject's clips. Of a lock box that was opened,
+        `lock_box` has its subjects, when it was opened, and the figures of all folds' networks together.
 
     Raises:
         RefusedError: not a run, or one without predictions.
@@ -38,6 +40,11 @@ def evaluate(run: Path) -> dict[str, Any]:
     metrics: dict[str, Any] = {"classes": content["classes"], "chance": 1 / len(content["classes"])}
     for side in ("test", "val"):
         metrics[side] = side_metrics(predictions.where(predictions.sides == side))
+    if (run / LOCK_BOX_FILE).exists():
+        metrics["lock_box"] = {
+            **content["lock_box"],
+            **lock_box_metrics(read_predictions([run / LOCK_BOX_FILE])),
+        }
     write_json(run / METRICS_FILE, metrics)
     return metrics
 
@@ -63,6 +70,18 @@ def side_metrics(predictions: Predictions) -> dict[str, Any]:
         "folds": folds,
         "over_folds": spread,
     }
+
+
+def lock_box_metrics(predictions: Predictions) -> dict[str, Any]:
+    """Figures of the mean answer of several networks, by clip and by subject."""
+    starts = zip(predictions.videos, predictions.start_seconds, strict=True)
+    clips = [f"{video}\x00{start}" for video, start in starts]
+    figures = {}
+    for level, keys in (("clip", clips), ("subject", predictions.subjects.tolist())):
+        _, probabilities = average_by(keys, predictions.probabilities)
+        _, labels = label_by(keys, predictions.labels)
+        figures[level] = classification_metrics(labels, probabilities, predictions.classes)
+    return figures
 
 
 def clip_metrics(predictions: Predictions) -> dict[str, Any]:

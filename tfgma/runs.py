@@ -24,7 +24,9 @@ PREDICTIONS = "predictions.csv"
 MODEL_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
-RUN_VERSION = 1
+LOCK_BOX_FILE = "lock_box.csv"
+"""What every fold's network answers for the lock box, once that was opened; as predictions.csv."""
+RUN_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def read_run(run: Path) -> dict[str, Any]:
         ) from error
     if content.get("run_version") != RUN_VERSION:
         raise RefusedError(
-            f"a run must have version {RUN_VERSION}. Received: {content.get('run_version')} in {str(run)!r}"
+            f"a run must have version {RUN_VERSION}. Received: {content.get('run_version')} in {str(run)!r}. "
+            "Train again"
         )
     return content
 

@@ -15,17 +15,17 @@ import tensorflow as tf
 from pipelines.build import INDEX, file_digest, read_index, with_network_digests
 from pipelines.clips import Clip
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
-from pipelines.duplicates import same_recordings
 from pipelines.inputs import input_shape, refuse_missing
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, Feature, RefusedError
-from pipelines.splits import Fold, join_groups, refuse_leaks, split_fixed, split_folds
+from pipelines.splits import Fold
 from pipelines.transforms import GeometryRange
-from tfgma.config import AugmentSettings, SplitSettings, StudyConfig, TrainSettings
+from tfgma.config import AugmentSettings, StudyConfig, TrainSettings
 from tfgma.models.families import FAMILIES
 from tfgma.models.scopes import set_scope
 from tfgma.outputs import LOGITS, probabilities_of, trained_outputs
 from tfgma.pictures import clip_strip, confusion_picture
+from tfgma.protocol import protocol_of
 from tfgma.runs import (
     MODEL_FILE,
     PREDICTIONS,
@@ -66,7 +66,8 @@ def train(
     config = _as_built(config, index)
     _refuse_other_build(index, config)
     _refuse_unfit(config, index)
-    splits = _split(index, config)
+    protocol = protocol_of(index, config.split)
+    splits = protocol.folds
     chosen = list(range(len(splits))) if folds is None else list(folds)
     for fold in chosen:
         if not 0 <= fold < len(splits):
@@ -81,6 +82,7 @@ def train(
         "dataset_sha256": file_digest(dataset / INDEX),
         "classes": index["classes"],
         "folds": [vars(split) for split in splits],
+        "lock_box": {"subjects": list(protocol.lock_box), "opened": []},
         "trained_folds": chosen,
         "environment": environment(),
     }
@@ -150,55 +152,6 @@ def flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         out |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
     return out
-
-
-def _split(index: dict[str, Any], config: StudyConfig) -> list[Fold]:
-    """The study's folds; refused if a subject, a group or a recording would be on two sides of one."""
-    videos = [entry for entry in index["videos"] if entry["shard"]]
-    same = same_recordings(videos)
-    group_of = join_groups([one["subject"] for one in videos], [one["group"] for one in videos])
-    folds = _folds(index["folds"], {one["subject"]: one for one in videos}, group_of, config.split)
-    refuse_leaks(folds, group_of, same)
-    return folds
-
-
-def _folds(
-    given: list[dict[str, list[str]]],
-    video_of: dict[str, dict[str, Any]],
-    group_of: dict[str, str],
-    settings: SplitSettings,
-) -> list[Fold]:
-    if settings.from_dataset:
-        if not given:
-            raise RefusedError(
-                "split.from_dataset needs a data set with folds of its own. Received: one without. "
-                "Set it to false"
-            )
-        return [
-            Fold(**{side: tuple(name for name in fold[side] if name in video_of) for side in fold})
-            for fold in given
-        ]
-    people = (
-        list(video_of),
-        [one["label"] for one in video_of.values()],
-        [group_of[name] for name in video_of],
-    )
-    test = [subject for subject, one in video_of.items() if one["split"] == "test"]
-    if settings.scheme == "fixed":
-        return split_fixed(*people, test=test, folds=settings.folds, seed=settings.seed)
-    if test:
-        raise RefusedError(
-            "a test side that the manifest fixes must be kept: split.scheme must be fixed. Received: "
-            f"{settings.scheme!r}, and {len(test)} subjects with test in the column split. Set it, or remove "
-            "the column and build again"
-        )
-    return split_folds(
-        *people,
-        folds=settings.folds,
-        val_share=settings.val_share,
-        seed=settings.seed,
-        nested=settings.scheme == "nested",
-    )
 
 
 def _make_empty(out: Path) -> None:

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from pipelines.schema import RefusedError
-from pipelines.splits import Fold, SameRecording, join_groups, refuse_leaks, split_fixed, split_folds
+from pipelines.splits import (
+    Fold,
+    SameRecording,
+    join_groups,
+    lock_away,
+    refuse_leaks,
+    split_by_site,
+    split_fixed,
+    split_folds,
+)
 
 
 def people(count=30, siblings=2, classes=3):
@@ -164,6 +173,41 @@ def test_random_groupings_give_folds_without_leak_or_a_refusal():
     assert min(made.values()) >= 5, made
 
 
+def test_each_site_is_tested_by_the_others():
+    names, labels, groups = people(60)
+    site_of = {name: f"site{int(group[1:]) // 10}" for name, group in zip(names, groups, strict=True)}
+    folds = split_by_site(names, labels, groups, list(site_of.values()), val_share=0.25, seed=0)
+    assert [{site_of[name] for name in fold.test} for fold in folds] == [{"site0"}, {"site1"}, {"site2"}]
+    for fold in folds:
+        assert sorted(fold.train + fold.val + fold.test) == names
+    refuse_leaks(folds, dict(zip(names, groups, strict=True)), [])
+
+
+@pytest.mark.parametrize(
+    ("sites", "message"),
+    [
+        (["a"] * 60, r"there must be two or more. Received: 1 site\."),
+        (["a"] * 30 + [""] + ["b"] * 29, r"Received: no site for 's30'"),
+        (["a"] * 31 + ["b"] * 29, r"a group must be of one site. Received: group 'g15' of a, b"),
+        (["a"] * 2 + ["b"] * 28 + ["c"] * 30, r"fold 0, whose test side lacks c1, c2"),
+    ],
+)
+def test_sites_that_cannot_be_left_out_are_refused(sites, message):
+    with pytest.raises(RefusedError, match=message):
+        split_by_site(*people(60), sites, val_share=0.25, seed=0)
+
+
+def test_a_lock_box_holds_every_class_and_whole_groups():
+    names, labels, groups = people(60)
+    locked = lock_away(names, labels, groups, share=0.2, seed=3)
+    assert 10 <= len(locked) <= 14
+    assert locked == lock_away(names, labels, groups, share=0.2, seed=3)
+    assert locked != lock_away(names, labels, groups, share=0.2, seed=4)
+    group_of, label_of = (dict(zip(names, of, strict=True)) for of in (groups, labels))
+    assert {label_of[name] for name in locked} == set(labels)
+    assert not {group_of[name] for name in locked} & {group_of[one] for one in names if one not in locked}
+
+
 FOLD = Fold(train=("a", "b"), val=("c",), test=("d",))
 OWN = {name: name for name in "abcd"}
 
@@ -192,3 +236,17 @@ def test_a_leak_is_an_error_whoever_made_the_folds(fold, group_of, same, message
 def test_what_stands_twice_on_one_side_is_no_leak():
     refuse_leaks([FOLD], OWN | {"b": "a"}, [SameRecording(("v1", "v2"), ("a", "b"), "the same file")])
     refuse_leaks([FOLD], OWN, [SameRecording(("v1", "v2"), ("a", "nobody"), "the same file")])
+
+
+@pytest.mark.parametrize(
+    ("locked", "group_of", "same", "message"),
+    [
+        (("b",), OWN, None, r"'b' in lock box and train of fold 0"),
+        (("e",), OWN | {"e": "twins", "d": "twins"}, None, r"'e' in lock box and 'd' in test of fold 0"),
+        (("e",), OWN | {"e": "e"}, ("a", "e"), r"'v1' of 'a' in train and 'v2' of 'e' in lock box of fold 0"),
+    ],
+)
+def test_a_lock_box_that_leaks_is_an_error(locked, group_of, same, message):
+    same = [SameRecording(("v1", "v2"), same, "the same file")] if same else []
+    with pytest.raises(RefusedError, match=message):
+        refuse_leaks([FOLD], group_of, same, locked)

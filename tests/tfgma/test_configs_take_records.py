@@ -6,11 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from pipelines.build import write_index
 from pipelines.dataset import clip_dataset
-from pipelines.record_writer import Identity, encode_clip, write_shard
-from pipelines.schema import FORMAT_VERSION, ClipSpec
-from tests.conftest import random_clip
+from pipelines.schema import ClipSpec
+from tests.noise import write_noise
 from tfgma.config import StudyConfig, load_study
 from tfgma.evaluation import evaluate
 from tfgma.report import write_report
@@ -32,24 +30,8 @@ NARROW = {
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     """A data set of noise: two classes, three subjects each, one clip a subject."""
-    folder = tmp_path_factory.mktemp("records")
-    (folder / "shards").mkdir()
-    videos = []
-    for number in range(6):
-        label, subject = number % 2, f"s{number}"
-        shard = folder / "shards" / f"{subject}.tfrecord"
-        identity = Identity(label, "ab"[label], subject, subject)
-        write_shard(shard, [encode_clip(random_clip(number, SPEC), identity)])
-        videos.append(
-            {"id": subject, "subject": subject, "label": "ab"[label], "group": subject, "clips": 1}
-            | {"shard": shard.name, "left_out": None, "video": f"{subject}.mp4"}
-            | {"split": None, "sha256": subject, "fingerprint": ""}
-        )
-    config = small(CONFIGS[0]).build.model_dump()
-    index = {"format_version": FORMAT_VERSION, "classes": ["a", "b"], "folds": []}
-    index["modalities"] = ["rgb", "flow", "pose"]
-    write_index(folder, index | {"config": config, "videos": videos})
-    return folder, index | {"config": config, "videos": videos}
+    folder = tmp_path_factory.mktemp("records") / "dataset"
+    return folder, write_noise(folder, 6, small(CONFIGS[0]).build)
 
 
 def small(path):

@@ -47,8 +47,9 @@ def train(
 
 @click.command()
 @click.argument("run", type=PATH)
+@click.option("--lock-box", is_flag=True, help="Ask about the subjects who were locked away; it is recorded.")
 @JSON
-def evaluate(run: Path, as_json: bool) -> None:
+def evaluate(run: Path, lock_box: bool, as_json: bool) -> None:
     """Write RUN/metrics.json and RUN/report.html: clips and subjects of the test and validation sides.
 
     \b
@@ -59,6 +60,10 @@ def evaluate(run: Path, as_json: bool) -> None:
     from tfgma.evaluation import evaluate as evaluate_run
     from tfgma.report import write_report
 
+    if lock_box:
+        from tfgma.lock_box import open_lock_box
+
+        open_lock_box(run)
     metrics = evaluate_run(run)
     report = write_report(run, metrics)
     if as_json:
@@ -70,6 +75,12 @@ def evaluate(run: Path, as_json: bool) -> None:
     ]
     header = ["figure", *(f"{side}, by {level}" for side, level in SIDES_AND_LEVELS)]
     print_table(f"chance accuracy {metrics['chance']:.2f}", header, rows)
+    if lock_box:
+        found = metrics["lock_box"]
+        click.echo(
+            f"lock box, opened {', '.join(found['opened'])}: accuracy "
+            f"{_figure(found['subject']['accuracy'])} of {found['subject']['n']} subjects"
+        )
     click.echo(f"report: {report}")
 
 

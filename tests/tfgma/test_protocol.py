@@ -1,0 +1,86 @@
+import pytest
+
+from pipelines.config import parse_settings
+from pipelines.schema import RefusedError
+from tfgma.config import SplitSettings
+from tfgma.protocol import protocol_of
+
+
+def index_of(count=48, **changes):
+    """What protocol_of reads of dataset.json: two videos a subject, two subjects a group, three sites."""
+    videos = []
+    for number in range(count):
+        entry = {
+            "subject": f"s{number:02d}",
+            "label": f"c{(number // 2) % 2}",
+            "group": f"g{number // 2}",
+            "split": None,
+            "shard": "x.tfrecord",
+            "other": {"site": f"site{(number // 4) % 3}"},
+        }
+        for part in "ab":
+            name = f"{entry['subject']}{part}"
+            videos.append(entry | {"id": name, "sha256": name, "fingerprint": None} | changes)
+    return {"videos": videos, "folds": []}
+
+
+def test_a_lock_box_is_on_no_side_and_the_rest_is_tested_once():
+    protocol = protocol_of(index_of(), SplitSettings(lock_box=0.25, folds=3))
+    everybody = {entry["subject"] for entry in index_of()["videos"]}
+    assert len(protocol.lock_box) == 12
+    for fold in protocol.folds:
+        assert set(fold.train + fold.val + fold.test) == everybody - set(protocol.lock_box)
+    tested = [name for fold in protocol.folds for name in fold.test]
+    assert sorted(tested) == sorted(everybody - set(protocol.lock_box))
+
+
+def test_without_a_lock_box_folds_stay_as_they_were():
+    with_none = protocol_of(index_of(), SplitSettings(folds=3))
+    assert with_none.lock_box == ()
+    assert {name for fold in with_none.folds for name in fold.test} == {f"s{n:02d}" for n in range(48)}
+
+
+def test_repeats_deal_anew():
+    once, thrice = (protocol_of(index_of(), SplitSettings(folds=3, repeats=n)).folds for n in (1, 3))
+    assert len(thrice) == 9
+    assert thrice[:3] == once
+    assert len({fold.test for fold in thrice}) == 9
+    assert thrice[3:6] == protocol_of(index_of(), SplitSettings(folds=3, seed=1)).folds
+
+
+def test_sites_come_from_any_column():
+    protocol = protocol_of(index_of(), SplitSettings(scheme="site", site="site"))
+    sites = [{(int(name[1:]) // 4) % 3 for name in fold.test} for fold in protocol.folds]
+    assert sites == [{0}, {1}, {2}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"site": "ward"}, r"split.site must be group or a further column.*Received: 'ward'; there are site"),
+        ({"site": "group"}, r"every side of a fold must hold every class"),
+    ],
+)
+def test_sites_that_are_none_are_refused(changes, message):
+    with pytest.raises(RefusedError, match=message):
+        protocol_of(index_of(), SplitSettings(scheme="site", **changes))
+
+
+def test_a_subject_of_two_sites_is_refused():
+    index = index_of()
+    index["videos"][1] = index["videos"][1] | {"other": {"site": "elsewhere"}}
+    with pytest.raises(RefusedError, match=r"a subject must be of one site. Received: 's00' of 'site0' and"):
+        protocol_of(index, SplitSettings(scheme="site", site="site"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"repeats": 2, "scheme": "fixed"}, r"split.repeats needs split.scheme folds or nested"),
+        ({"repeats": 2, "from_dataset": True}, r"split.repeats needs"),
+        ({"lock_box": 0.2, "scheme": "fixed"}, r"split.lock_box needs sides that are dealt here"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(values, message):
+    with pytest.raises(RefusedError, match=message):
+        parse_settings(values, SplitSettings, "study.yaml")
