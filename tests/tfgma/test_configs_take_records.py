@@ -14,7 +14,7 @@ from tfgma.evaluation import evaluate
 from tfgma.report import write_report
 from tfgma.training import build_network, train
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 SPEC = ClipSpec(fps=16, clip_seconds=2, stride_seconds=2, size=32, max_flow_px=8)
 """33 frames: enough for the longest network, small enough for seconds."""
 

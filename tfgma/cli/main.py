@@ -11,6 +11,7 @@ from importlib.metadata import version
 import click
 
 from pipelines.schema import RefusedError
+from tfgma.cli.benchmark import benchmark
 from tfgma.cli.console import silence_native_logs
 from tfgma.cli.data import build_tfrecords, inspect, preview, synthesize
 from tfgma.cli.study import demo, evaluate, export, predict, train
@@ -40,6 +41,7 @@ COMMANDS = (
     predict,
     convert_weights,
     demo,
+    benchmark,
 )
 for command in COMMANDS:
     cli.add_command(command)
