@@ -24,6 +24,7 @@ QUICK = (
     "model.streams=flow",
     "inputs.num_flows=2",
     "train.epochs=2",
+    "train.picture_every=99",
     "train.learning_rate=0.05",
     "train.warmup_epochs=0",
 )
