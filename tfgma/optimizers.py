@@ -38,8 +38,8 @@ def make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.optim
 def training_callbacks(settings: TrainSettings) -> list[keras.callbacks.Callback]:
     """What a training must call for the settings' schedule and average.
 
-    With an average, they put it into the network at an epoch's end and take it out at the next one's begin: what
-    saves the network comes behind them, what saves the training's state before.
+    With an average, they put it into the network at an epoch's end and take it out as the next one begins:
+    what saves the network comes behind them, what saves the training's state before.
     """
     callbacks: list[keras.callbacks.Callback] = []
     if settings.weight_average is not None:

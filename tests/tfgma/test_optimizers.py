@@ -50,8 +50,8 @@ def test_a_plateau_within_the_warm_up_lowers_nothing():
     assert np.all(np.diff(history["learning_rate"][:2]) > 0)
 
 
-def test_a_plateau_without_warm_up_begins_in_full():
-    _, history = fit(TrainSettings(**PLATEAU, warmup_epochs=0), [3, 2, 1, 1, 1, 1])
+def test_a_plateau_without_warm_up_begins_in_full_and_any_better_loss_counts():
+    _, history = fit(TrainSettings(**PLATEAU, warmup_epochs=0), [3, 2.99995, 2.9999, 2.9999, 2.9999, 2.9999])
     np.testing.assert_allclose(history["learning_rate"], [0.5] * 4 + [0.25] * 2)
 
 
