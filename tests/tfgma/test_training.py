@@ -32,20 +32,15 @@ HEADS = ("logits_one", "logits_two")
 
 
 def small_network(config, num_classes):
-    """Two dense layers on the mean of a flow stack; two heads where the config weighs them."""
+    """Two heads on the mean of a flow stack."""
     flow = keras.Input((64, 64, 4), name="flow")
     x = keras.layers.Reshape((64, 32, 8))(flow)
     x = keras.layers.GlobalAveragePooling2D()(keras.ops.abs(x))
     x = keras.layers.Dense(4, "tanh", name="hidden")(x)
     units = 1 if config.model.one_logit else num_classes
     heads = [keras.layers.Dense(units, name=name, dtype="float32")(x) for name in HEADS]
-    if config.train.head_weights:
-        outputs = {
-            "logits": keras.layers.Average(dtype="float32")(heads),
-            **dict(zip(HEADS, heads, strict=True)),
-        }
-    else:
-        outputs = {"logits": heads[0]}
+    outputs = {"logits": keras.layers.Average(dtype="float32")(heads)}
+    outputs |= dict(zip(HEADS, heads, strict=True))
     return keras.Model({"flow": flow}, outputs)
 
 
