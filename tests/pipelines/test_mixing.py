@@ -53,13 +53,16 @@ def test_cutmix_sets_one_box_of_the_other_clip_into_all_pictures(batch):
         )
         np.testing.assert_array_equal(mixed[name], expected)
     frames, before = mixed["frames"].numpy(), batch["frames"].numpy()
+    corners = []
     for clip in range(6):
         inside = own[clip] == 0
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
         assert inside.sum() == len(rows) * len(columns)  # a box
         assert len(rows) == len(columns)
+        corners.append((rows[0], columns[0]) if len(rows) else (0, 0))
         np.testing.assert_array_equal(frames[clip][:, inside], before[partner[clip]][:, inside])
         np.testing.assert_array_equal(frames[clip][:, ~inside], before[clip][:, ~inside])
+    assert any(row != column for row, column in corners)
     labels = mix_labels(tf.one_hot([0, 1, 2, 3, 4, 5], 6), partner, own).numpy()
     for clip in range(6):
         expected = np.zeros(6)
