@@ -73,7 +73,7 @@ def run_with(dataset, out, *overrides):
 
 OPTIONS = {
     "nothing": (),
-    "plateau": ("train.schedule=plateau", "train.plateau_patience=1"),
+    "plateau": ("train.schedule=plateau", "train.warmup_epochs=1"),
     "bfloat16": ("train.precision=mixed_bfloat16",),
     "float16": ("train.precision=mixed_float16", "train.weight_average=0.9", "train.clip_norm=0.01"),
     "focal": ("train.loss=focal",),
@@ -102,6 +102,8 @@ def test_each_option_trains_to_its_end_and_changes_the_training(
     assert all(len(values) == 2 and np.isfinite(values).all() for values in found.values())
     for name in ("loss", "val_loss"):
         assert (found[name] == plain_history[name]).all() == (option == "nothing"), name
+    if option == "plateau":
+        np.testing.assert_allclose(found["learning_rate"], [0.005, 0.05], rtol=1e-6)
     # What was saved is read again, computes in float32, and is what answered.
     fold = tmp_path / "run" / "fold_0"
     saved = keras.saving.load_model(fold / "model.keras", compile=False)
