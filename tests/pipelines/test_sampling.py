@@ -46,6 +46,8 @@ def test_balanced_epochs_hold_each_class_as_often(clips_per_subject):
     assert sampling.class_counts() == {"WMs": wanted, "PR": wanted}
     draws = [sampling.draw(seed) for seed in range(20)]
     for times in draws:
+        if clips_per_subject:
+            assert np.count_nonzero(times[OF_SUBJECT == "anna"]) == clips_per_subject
         for name in ("WMs", "PR"):
             of_class = times[name == OF_CLASS]
             assert of_class.sum() == wanted
