@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.config import InputSettings
@@ -20,6 +21,7 @@ from pipelines.inputs import (
     window_flows,
 )
 from pipelines.records import feature_description
+from pipelines.sampling import Sampling
 from pipelines.schema import JOINTS, MODALITIES, ClipSpec, Feature, RefusedError
 from pipelines.transforms import (
     ClipTensors,
@@ -78,6 +80,7 @@ def clip_dataset(
     shuffle: bool = False,
     seed: int = 0,
     cache: bool = False,
+    sampling: Sampling | None = None,
 ) -> tf.data.Dataset:
     """Batches `(inputs, meta)`.
 
@@ -92,23 +95,35 @@ def clip_dataset(
         modalities: what the records hold (index["modalities"]).
         augmentation: given for training, None for everything else.
         cache: keeps decoded clips in memory (uint8) after the first epoch.
+        sampling: which clips of these shards each epoch takes, drawn anew by `seed`; None for each once.
 
     Raises:
         RefusedError: the records hold no such input, or their clips are too short for it.
     """
     refuse_missing(inputs, modalities)
     plan = _Plan.of(spec, settings, inputs, modalities, bool(augmentation and augmentation.temporal_jitter))
-    files = tf.data.Dataset.from_tensor_slices([str(path) for path in shards])
+    # Each record with its number, counted through the shards in their order.
+    firsts = sampling.firsts if sampling else [0] * len(shards)
+    files = tf.data.Dataset.from_tensor_slices(([str(path) for path in shards], np.array(firsts)))
     records = files.interleave(
-        tf.data.TFRecordDataset, cycle_length=4 if shuffle else 1, num_parallel_calls=1, deterministic=True
+        lambda path, first: tf.data.TFRecordDataset(path).enumerate(first),
+        cycle_length=4 if shuffle else 1,
+        num_parallel_calls=1,
+        deterministic=True,
     )
 
-    def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _decode(record, plan)
+    def decode(number: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        return number, _decode(record, plan)
 
-    clips = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    # A cache must have seen all clips, so the draw comes behind it; else before what is not drawn is decoded.
+    if sampling and not cache:
+        records = _drawn(records, sampling, seed)
+    numbered = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     if cache:
-        clips = clips.cache()
+        numbered = numbered.cache()
+    if sampling and cache:
+        numbered = _drawn(numbered, sampling, seed)
+    clips = numbered.map(lambda number, clip: clip)
     if shuffle:
         clips = clips.shuffle(1024, seed=seed, reshuffle_each_iteration=True)
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
@@ -120,6 +135,22 @@ def clip_dataset(
 
     finished = tf.data.Dataset.zip(clips, seeds).map(finish, num_parallel_calls=tf.data.AUTOTUNE)
     return finished.batch(batch_size).prefetch(2)
+
+
+def _drawn(numbered: tf.data.Dataset, sampling: Sampling, seed: int) -> tf.data.Dataset:
+    """Each of (number, content) as often as this epoch's draw says."""
+
+    def draw(number: tf.Tensor) -> tf.Tensor:
+        times = tf.numpy_function(sampling.draw, [number], tf.int64)
+        return tf.ensure_shape(times, (sum(sampling.clips),))
+
+    draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1).map(draw)
+    times = draws.flat_map(lambda one: tf.data.Dataset.from_tensors(one).repeat())
+
+    def repeated(content: tuple[tf.Tensor, Any], times: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensors(content).repeat(times[content[0]])
+
+    return tf.data.Dataset.zip(numbered, times).flat_map(repeated)
 
 
 @dataclass(frozen=True)

@@ -43,12 +43,14 @@ FLOOR_1 = {
     "joint_features",
     "part_association",
     "inputs",
+    "sampling",
 }
 FLOOR_2 = {
     "record_writer",
     "records",
     "transforms",
     "dataset",
+    "mixing",
     "build",
     "process",
     "tools",

@@ -38,10 +38,18 @@ def tfgma(*arguments, code=0, env=None):
 def bundle(dataset, tmp_path_factory):
     """One fold, trained, evaluated and exported through the command line."""
     folder = tmp_path_factory.mktemp("cli")
+    options = ["train.clip_norm=5", "train.weight_average=0.5", "train.balance=weights"]
+    changes = [part for option in options for part in ("--set", option)]
     trained = tfgma(
-        "train", "--config", STUDY, "--data", dataset, "--out", folder / "run", "--fold", "1", "--json"
+        *("train", "--config", STUDY, "--data", dataset, "--out", folder / "run", "--fold", "1", "--json"),
+        *changes,
     )
     assert json.loads(trained)["trained_folds"] == [1]
+    used = json.loads((folder / "run" / "run.json").read_text())["config"]["train"]
+    assert [f"train.{key}={used[key]}" for key in ("clip_norm", "weight_average", "balance")] == [
+        "train.clip_norm=5.0",
+        *options[1:],
+    ]
     metrics = json.loads(tfgma("evaluate", folder / "run", "--json"))
     assert 0 <= metrics["test"]["subject"]["accuracy"] <= 1
     assert Path(metrics["report"]).is_file()

@@ -208,6 +208,13 @@ class AugmentSettings(Settings):
     rotation_degrees: float = Field(10.0, ge=0, le=180)
     photometry: float = Field(0.2, ge=0, le=1, description="strength of changes of light")
     temporal_jitter: bool = True
+    mixup: float = Field(
+        0.0, ge=0, le=10, description="alpha: clips are blended by a share of Beta(alpha, alpha)"
+    )
+    cutmix: float = Field(0.0, ge=0, le=10, description="alpha: a box of another clip is set in, as large")
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class TrainSettings(Settings):
@@ -217,12 +224,55 @@ class TrainSettings(Settings):
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     warmup_epochs: int = Field(3, ge=0)
+    schedule: Literal["cosine", "plateau"] = Field(
+        "cosine", description="the rate falls to zero, or when the validation loss has stopped falling"
+    )
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    plateau_patience: int = Field(5, ge=1, description="epochs without a better validation loss")
     weight_decay: float = Field(1e-4, ge=0)
+    clip_norm: Positive | None = Field(None, description="largest norm of all gradients together")
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    weight_average: float | None = Field(
+        None, gt=0, lt=1, description="momentum of the weights' moving average, which is validated and saved"
+    )
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focal_gamma: float = Field(2.0, ge=0, le=10)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    balance: Literal["none", "weights", "sampling"] = Field(
+        "none", description="classes count alike: rare ones by larger weights, or drawn as often as others"
+    )
+    class_weights: dict[str, Positive] | None = Field(None, description="class -> weight of its clips")
+    head_weights: dict[str, Positive] | None = Field(None, description="output -> weight of its loss")
+    clips_per_subject: int | None = Field(None, ge=1, description="at most so many, drawn anew each epoch")
     patience: int = Field(20, ge=1, description="epochs without a better validation loss before the end")
     seed: int = 0
     cache: bool = Field(True, description="keep decoded clips in memory")
     picture_every: int = Field(10, ge=1, description="epochs between pictures in TensorBoard")
+
+    @model_validator(mode="after")
+    def _settings_have_an_effect(self) -> TrainSettings:
+        for name in ("plateau_factor", "plateau_patience"):
+            if self.schedule != "plateau" and self._is_changed(name):
+                raise ValueError(
+                    f"{name} needs schedule plateau. Received: {self.schedule}. Set it, or leave {name} out"
+                )
+        if self.loss != "focal" and self._is_changed("focal_gamma"):
+            raise ValueError(
+                f"focal_gamma needs loss focal. Received: {self.loss}. Set it, or leave focal_gamma out"
+            )
+        if self.schedule == "plateau" and self.plateau_patience >= self.patience:
+            raise ValueError(
+                "plateau_patience must be less than patience, or training ends before the rate falls. "
+                f"Received: {self.plateau_patience}, and {self.patience}. Lower the one or raise the other"
+            )
+        if self.balance == "weights" and self.class_weights is not None:
+            raise ValueError(
+                "balance weights computes what class_weights gives. Received: both. Leave one out"
+            )
+        return self
+
+    def _is_changed(self, name: str) -> bool:
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
 
 
 class StudyConfig(Settings):
@@ -241,6 +291,16 @@ class StudyConfig(Settings):
         if isinstance(values, dict) and isinstance(values.get("model"), dict):
             return values | {"model": {"family": "two_stream"} | values["model"]}
         return values
+
+    @model_validator(mode="after")
+    def _there_is_another_clip_to_mix_with(self) -> StudyConfig:
+        for name in ("mixup", "cutmix"):
+            if getattr(self.augment, name) and self.train.batch_size == 1:
+                raise ValueError(
+                    f"augment.{name} mixes the clips of a batch, so train.batch_size must be at least 2. "
+                    f"Received: 1. Raise it, or leave {name} out"
+                )
+        return self
 
 
 def load_study(path: Path | None, overrides: tuple[str, ...] = ()) -> StudyConfig:

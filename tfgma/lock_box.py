@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.build import INDEX, file_digest, read_index
 from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.schema import RefusedError
+from tfgma.answers import join, predict
 from tfgma.runs import (
     LOCK_BOX_FILE,
     MODEL_FILE,
@@ -18,7 +19,7 @@ from tfgma.runs import (
     write_json,
     write_predictions,
 )
-from tfgma.training import EVALUATION_BATCH, join, predict
+from tfgma.training import EVALUATION_BATCH
 from tfgma.weights.pretrained import load_network
 
 

@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from pipelines.build import INDEX, file_digest, read_index, with_network_digests
-from pipelines.clips import Clip
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
 from pipelines.inputs import input_shape, refuse_missing
+from pipelines.mixing import Mixing
 from pipelines.records import read_shard
-from pipelines.schema import ClipSpec, Feature, RefusedError
+from pipelines.sampling import Sampling
+from pipelines.schema import RefusedError
 from pipelines.splits import Fold
 from pipelines.transforms import GeometryRange
-from tfgma.config import AugmentSettings, StudyConfig, TrainSettings
+from tfgma.answers import join, predict
+from tfgma.batches import BatchVideos, for_fit
+from tfgma.callbacks import (
+    BestNetwork,
+    FiniteLoss,
+    LearningRate,
+    PlainFigures,
+    Progress,
+    ProgressLine,
+    TensorBoardPictures,
+)
+from tfgma.config import AugmentSettings, StudyConfig
+from tfgma.losses import class_weights, head_weights, make_accuracy, make_loss
 from tfgma.models.families import FAMILIES
 from tfgma.models.scopes import set_scope
-from tfgma.outputs import LOGITS, probabilities_of, trained_outputs
-from tfgma.pictures import clip_strip, confusion_picture
+from tfgma.optimizers import make_optimizer, training_callbacks
+from tfgma.outputs import LOGITS, trained_outputs
 from tfgma.protocol import protocol_of
 from tfgma.runs import (
     MODEL_FILE,
     PREDICTIONS,
     RUN_FILE,
     RUN_VERSION,
-    Predictions,
     environment,
     fold_folder,
     write_json,
@@ -39,9 +51,6 @@ from tfgma.runs import (
 )
 from tfgma.weights.packages import weights_file
 from tfgma.weights.pretrained import head_layers, load_all_but_other_head, load_network, load_trunk
-
-Progress = Callable[[int, int, str], None]
-"""Called with epochs done, epochs in all, and a line of figures."""
 
 HISTORY = "history.csv"
 EVALUATION_BATCH = 32
@@ -74,6 +83,8 @@ def train(
             raise RefusedError(
                 f"--fold must lie between 0 and {len(splits) - 1}, or be all. Received: {fold}"
             )
+        # Refuses what a fold's classes cannot give before hours of work on the folds before it.
+        class_weights(config.train, index["classes"], _sampling(config, index, splits[fold]).class_counts())
     _make_empty(out)
     run = {
         "run_version": RUN_VERSION,
@@ -133,6 +144,11 @@ def _refuse_unfit(config: StudyConfig, index: dict[str, Any]) -> None:
             f"model.one_logit needs two classes. Received: {len(index['classes'])}, "
             f"{', '.join(index['classes'])}. Leave it out"
         )
+    if config.augment.cutmix and "pose" in inputs:
+        raise RefusedError(
+            f"augment.cutmix cuts pictures, which {model.family} does not take. Received: "
+            f"{config.augment.cutmix:g}. Set it to 0; augment.mixup mixes joints"
+        )
     given = [path for path in (model.weights, *(path for path, _ in model.trunk_weights().values())) if path]
     if model.scope == "scratch" and given:
         raise RefusedError(
@@ -144,6 +160,9 @@ def _refuse_unfit(config: StudyConfig, index: dict[str, Any]) -> None:
             f"model.scope {model.scope} trains a part of a network that has weights. Received: no weights. "
             "Name them in model.weights, or set the scope to all"
         )
+    if config.train.head_weights is not None:
+        network = build_network(config, len(index["classes"]))
+        head_weights(config.train, trained_outputs(network.output))
 
 
 def flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
@@ -195,16 +214,28 @@ def augmentation_of(settings: AugmentSettings) -> Augmentation:
     )
 
 
-def make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """AdamW (amsgrad) whose rate warms up, then falls along a cosine to zero."""
-    warmup = min(settings.warmup_epochs, settings.epochs - 1) * steps_per_epoch
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=settings.learning_rate / 10 if warmup else settings.learning_rate,
-        decay_steps=settings.epochs * steps_per_epoch - warmup,
-        warmup_target=settings.learning_rate if warmup else None,
-        warmup_steps=warmup,
+@contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+    """Layers that are made here compute in `precision`; their weights are float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _sampling(config: StudyConfig, index: dict[str, Any], split: Fold) -> Sampling:
+    """How an epoch draws from the train side's clips, in the order of its shards."""
+    side = set(split.train)
+    entries = [entry for entry in index["videos"] if entry["shard"] and entry["subject"] in side]
+    return Sampling(
+        clips=tuple(entry["clips"] for entry in entries),
+        subjects=tuple(entry["subject"] for entry in entries),
+        classes=tuple(entry["label"] for entry in entries),
+        clips_per_subject=config.train.clips_per_subject,
+        balanced=config.train.balance == "sampling",
     )
-    return keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay, amsgrad=True)
 
 
 def train_fold(
@@ -221,7 +252,8 @@ def train_fold(
     spec, classes = config.build.clip, index["classes"]
     out.mkdir()
     keras.utils.set_random_seed(settings.seed + fold)
-    network = build_network(config, len(classes))
+    with _computing_in(settings.precision):
+        network = build_network(config, len(classes))
     loader: dict[str, Any] = {
         "spec": spec,
         "inputs": [tensor.name for tensor in network.inputs],
@@ -229,8 +261,9 @@ def train_fold(
         "modalities": index["modalities"],
     }
     train_shards = shard_paths(dataset, index, split.train)
-    clips_in = {entry["shard"]: entry["clips"] for entry in index["videos"]}
-    steps = -(-sum(clips_in[path.name] for path in train_shards) // settings.batch_size)
+    sampling = _sampling(config, index, split)
+    counts = sampling.class_counts()
+    steps = -(-sum(counts.values()) // settings.batch_size)
     training = clip_dataset(
         train_shards,
         batch_size=settings.batch_size,
@@ -238,50 +271,54 @@ def train_fold(
         shuffle=True,
         seed=settings.seed + fold,
         cache=settings.cache,
+        sampling=sampling if sampling.balanced or sampling.clips_per_subject else None,
         **loader,
     )
     val_shards = shard_paths(dataset, index, split.val)
     validation = clip_dataset(val_shards, batch_size=EVALUATION_BATCH, cache=settings.cache, **loader)
 
-    outputs = trained_outputs(network.output)
-    one_logit = config.model.one_logit
-
-    def for_fit(inputs: dict[str, Any], meta: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        labels = meta[Feature.LABEL]
-        wanted = tf.cast(labels[:, None], tf.float32) if one_logit else tf.one_hot(labels, len(classes))
-        return inputs, dict.fromkeys([LOGITS, *outputs], wanted)
-
-    loss = keras.losses.BinaryCrossentropy if one_logit else keras.losses.CategoricalCrossentropy
-    accuracy = (
-        keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
-        if one_logit
-        else keras.metrics.CategoricalAccuracy("accuracy")
-    )
+    trained = trained_outputs(network.output)
     # Only what is trained: attention and maps have no labels.
-    trainer = keras.Model(
-        network.input, {name: network.output[name] for name in dict.fromkeys([LOGITS, *outputs])}
-    )
+    outputs = list(dict.fromkeys([LOGITS, *trained]))
+    one_logit = config.model.one_logit
+    trainer = keras.Model(network.input, {name: network.output[name] for name in outputs})
     trainer.compile(
         optimizer=make_optimizer(settings, steps),
-        loss={name: loss(from_logits=True, label_smoothing=settings.label_smoothing) for name in outputs},
-        metrics={LOGITS: [accuracy]},
+        loss={name: make_loss(settings, one_logit=one_logit) for name in trained},
+        loss_weights=head_weights(settings, trained),
+        metrics={LOGITS: [make_accuracy(one_logit=one_logit)]},
+    )
+    videos = BatchVideos()
+    batches = for_fit(
+        videos.noted(training),
+        outputs,
+        len(classes),
+        one_logit=one_logit,
+        class_weights=class_weights(settings, classes, counts),
+        mixing=Mixing(config.augment.mixup, config.augment.cutmix),
+        size=spec.size,
+        seed=settings.seed + fold,
     )
     best = out / MODEL_FILE
+    # Weights are float32 in every precision; what is saved computes in it as well.
+    saved = network if settings.precision == "float32" else build_network(config, len(classes))
     logs = out / "logs"
     example, _ = next(read_shard(train_shards[0], spec, index["modalities"]))
     history = trainer.fit(
-        training.map(for_fit).apply(tf.data.experimental.assert_cardinality(steps)),
-        validation_data=validation.map(for_fit),
+        batches.apply(tf.data.experimental.assert_cardinality(steps)),
+        validation_data=for_fit(validation, outputs, len(classes), one_logit=one_logit),
         epochs=settings.epochs,
         verbose=0,
         callbacks=[
+            FiniteLoss(fold, videos.of),
             PlainFigures(),
-            BestNetwork(network, best),
+            *training_callbacks(settings),
+            BestNetwork(network, best, saved),
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=settings.patience),
             keras.callbacks.TensorBoard(str(logs), write_graph=False, update_freq="epoch"),
             LearningRate(),
             TensorBoardPictures(logs, validation, classes, example, spec, settings.picture_every),
-            _Progress(fold, settings.epochs, progress),
+            ProgressLine(fold, settings.epochs, progress),
         ],
     ).history
     _write_history(out / HISTORY, history)
@@ -295,137 +332,9 @@ def train_fold(
     )
 
 
-def predict(
-    network: keras.Model, data: tf.data.Dataset, classes: Sequence[str], fold: int, side: str
-) -> Predictions:
-    """What `network` answers for every clip of `data`, as probabilities."""
-    metas, answers = [], []
-    for inputs, meta in data:
-        logits = network.predict_on_batch(inputs)[LOGITS]
-        answers.append(keras.ops.convert_to_numpy(probabilities_of(np.asarray(logits, np.float64))))
-        metas.append({name: value.numpy() for name, value in meta.items()})
-
-    def column(name: str) -> np.ndarray:
-        return np.concatenate([meta[name] for meta in metas])
-
-    labels = column(Feature.LABEL)
-    return Predictions(
-        classes=tuple(classes),
-        folds=np.full(len(labels), fold),
-        sides=np.full(len(labels), side),
-        videos=np.char.decode(column(Feature.VIDEO).astype(bytes), "utf-8"),
-        subjects=np.char.decode(column(Feature.SUBJECT).astype(bytes), "utf-8"),
-        start_seconds=column(Feature.START_SECONDS),
-        labels=labels,
-        probabilities=np.concatenate(answers),
-    )
-
-
-def join(parts: Sequence[Predictions]) -> Predictions:
-    """The rows of all parts, in order."""
-    names = [name for name in vars(parts[0]) if name != "classes"]
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return Predictions(classes=parts[0].classes, **arrays)
-
-
 def _write_history(path: Path, history: dict[str, list[float]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
         for epoch, values in enumerate(zip(*history.values(), strict=True)):
             writer.writerow([epoch, *values])
-
-
-class BestNetwork(keras.callbacks.Callback):
-    """Saves the whole network after each epoch of least validation loss."""
-
-    def __init__(self, network: keras.Model, path: Path) -> None:
-        """What to save, and where."""
-        super().__init__()
-        self._network, self._path, self._least = network, path, np.inf
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keras calls this."""
-        loss = (logs or {})["val_loss"]
-        if loss < self._least or epoch == 0:
-            self._least = loss
-            self._network.save(self._path)
-
-
-class PlainFigures(keras.callbacks.Callback):
-    """Gives figures the same names for networks of one and of several heads.
-
-    Each head's own loss is dropped: Keras 3.15 was seen to report half of it after a validation of one batch,
-    while the sum, which counts, was right.
-    """
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keras calls this."""
-        for name in list(logs or {}):
-            value = logs.pop(name)  # type: ignore[union-attr]
-            plain = name.replace(f"{LOGITS}_accuracy", "accuracy")
-            if not name.endswith("_loss") or name == "val_loss":
-                logs[plain] = value  # type: ignore[index]
-
-
-class LearningRate(keras.callbacks.Callback):
-    """Adds the optimizer's current rate to the logs, for TensorBoard and the history."""
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keras calls this."""
-        if logs is not None:
-            logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-
-
-class TensorBoardPictures(keras.callbacks.Callback):
-    """An example clip at the start; the validation side's confusion matrix every few epochs."""
-
-    def __init__(
-        self,
-        logs: Path,
-        validation: tf.data.Dataset,
-        classes: Sequence[str],
-        example: Clip,
-        spec: ClipSpec,
-        every: int,
-    ) -> None:
-        """Keeps what the pictures are made from; `every` in epochs."""
-        super().__init__()
-        self._logs, self._validation, self._classes = logs / "pictures", validation, classes
-        self._example, self._spec, self._every = example, spec, every
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Keras calls this."""
-        self._writer = tf.summary.create_file_writer(str(self._logs))
-        strip = clip_strip(self._example, self._spec.max_flow_px)
-        with self._writer.as_default(step=0):
-            tf.summary.image("example clip: frames, joints, flow", strip[None])
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keras calls this."""
-        if (epoch + 1) % self._every:
-            return
-        answers = predict(self.model, self._validation, self._classes, 0, "val")
-        size = len(self._classes)
-        matrix = np.zeros((size, size), int)
-        np.add.at(matrix, (answers.labels, answers.probabilities.argmax(axis=1)), 1)
-        picture = confusion_picture(matrix, self._classes, f"validation clips, epoch {epoch + 1}")
-        with self._writer.as_default(step=epoch):
-            tf.summary.image("confusion matrix", picture[None])
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Keras calls this."""
-        self._writer.close()
-
-
-class _Progress(keras.callbacks.Callback):
-    def __init__(self, fold: int, epochs: int, progress: Progress) -> None:
-        super().__init__()
-        self._fold, self._epochs, self._tell = fold, epochs, progress
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        text = (
-            f"fold {self._fold}  loss {logs.get('loss', np.nan):.3f}  val {logs.get('val_loss', np.nan):.3f}"
-        )
-        self._tell(epoch + 1, self._epochs, text + f"  val accuracy {logs.get('val_accuracy', np.nan):.2f}")

@@ -7,6 +7,7 @@ from pipelines.flow import dequantize_flow
 from pipelines.inputs import clip_inputs, input_shape
 from pipelines.record_writer import Identity, encode_clip, write_shard
 from pipelines.records import read_shard
+from pipelines.sampling import Sampling
 from pipelines.schema import MIRRORED_FEATURE_JOINTS, RefusedError
 from pipelines.transforms import GeometryRange
 from tests.conftest import TINY, random_clip
@@ -183,3 +184,66 @@ def test_inputs_that_a_clip_cannot_give_are_refused(shards, inputs, change, mess
 def test_a_data_set_of_keypoints_feeds_pose_networks_only(shards):
     with pytest.raises(RefusedError, match=r"holds the modality flow. Received: one that holds pose only"):
         clip_dataset(shards, TINY, batch_size=1, inputs=["flow"], modalities=["pose"])
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_an_epoch_takes_the_clips_that_were_drawn_and_others_in_the_next(shards, cache):
+    """The records' own subjects and classes are counted, so a wrong number of a record would show."""
+    paths = [shards[2], shards[0], shards[1], shards[0]]
+    sampling = Sampling((4, 4, 4, 4), ("s2", "s0", "s1", "s0"), ("c2", "c0", "c1", "c0"), 3, True)
+
+    def epochs():
+        data = clip_dataset(
+            paths,
+            TINY,
+            batch_size=2,
+            inputs=["pose"],
+            settings=SMALL,
+            shuffle=True,
+            seed=5,
+            cache=cache,
+            sampling=sampling,
+        )
+        return [
+            [
+                (str(meta["subject"][0]), str(meta["class"][0]), float(inputs["pose"].sum()))
+                for inputs, meta in collect(data.unbatch().batch(1))
+            ]
+            for _ in range(3)
+        ]
+
+    drawn = epochs()
+    assert sampling.class_counts() == {"c2": 3, "c0": 3, "c1": 3}
+    for epoch in drawn:
+        assert len(epoch) == 9
+        for number in range(3):
+            assert sum(who[:2] == (f"b's{number}'", f"b'c{number}'") for who in epoch) == 3
+    assert len({tuple(sorted(epoch)) for epoch in drawn}) == 3
+    assert drawn == epochs()
+
+
+def test_records_are_numbered_through_their_shards(shards):
+    """A draw of one clip gives that clip, whichever shard it lies in and however shards are read."""
+
+    class One(Sampling):
+        def draw(self, seed):
+            times = np.zeros(12, np.int64)
+            times[self.clips_per_subject] = 2
+            return times
+
+    clips = [clip for path in shards for clip, _ in read_shard(path, TINY)]
+    for number in (0, 6, 11):
+        clip = clips[number]
+        data = clip_dataset(
+            shards,
+            TINY,
+            batch_size=4,
+            inputs=["pose"],
+            settings=SMALL,
+            shuffle=True,
+            sampling=One((4, 4, 4), ("s0", "s1", "s2"), ("c0", "c1", "c2"), number),
+        )
+        ((inputs, _),) = collect(data)
+        assert len(inputs["pose"]) == 2
+        for pose in inputs["pose"]:
+            np.testing.assert_array_equal(pose[0], clip.joint_features[:3])

@@ -1,10 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from pipelines.inputs import input_shape
 from pipelines.schema import RefusedError
-from tfgma.config import load_study
+from tfgma.config import AugmentSettings, TrainSettings, load_study
 from tfgma.models.families import FAMILIES
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -32,3 +33,18 @@ def test_overrides_go_over_the_file_and_unknown_keys_are_refused():
     assert load_study(path, ("train.epochs=2",)).train.epochs == 2
     with pytest.raises(RefusedError, match=r"demo.yaml: unknown key train.epoch. Received: 2"):
         load_study(path, ("train.epoch=2",))
+
+
+@pytest.mark.parametrize("settings", [TrainSettings, AugmentSettings])
+def test_every_setting_of_a_training_stands_in_its_page_with_its_default(settings):
+    page = (CONFIGS[0].parents[1] / "docs" / "training.md").read_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    told = {}
+    for _, keys, defaults, *_ in rows:
+        told |= dict(zip(re.findall(r"`(\w+)`", keys), defaults.strip().split(", "), strict=True))
+    for name, field in settings.model_fields.items():
+        default = field.default
+        if default is None or isinstance(default, str | bool):
+            assert told[name] == str(default).lower()
+        else:
+            assert float(told[name]) == default

@@ -19,9 +19,10 @@ from tfgma.config import load_study
 from tfgma.evaluation import evaluate, read_run_predictions, subject_scores
 from tfgma.export import convert, export
 from tfgma.inference import Predictor, TFLiteModel
+from tfgma.optimizers import make_optimizer
 from tfgma.report import write_report
 from tfgma.runs import read_run
-from tfgma.training import make_optimizer, train
+from tfgma.training import train
 
 STUDY = Path(__file__).parents[1] / "study.yaml"
 

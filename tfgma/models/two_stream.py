@@ -81,5 +81,5 @@ def TwoStream(  # noqa: N802 - reads as the network that it builds
         logits = head(layers.Concatenate(name="concatenate")(pooled), "classifier-1")
     else:
         heads = [head(pool(feature_map, stream), f"{stream}-fc") for stream, feature_map in maps.items()]
-        logits = layers.Add(name="sum")(heads) if len(heads) > 1 else heads[0]
+        logits = layers.Add(name="sum", dtype="float32")(heads) if len(heads) > 1 else heads[0]
     return keras.Model(inputs, {"logits": logits}, name=name)

@@ -84,7 +84,7 @@ def TwoStream3D(  # noqa: N802 - reads as the network that it builds
             stream: classifier(pooled, num_classes, dropout, f"{stream}-fc")
             for stream, pooled in features.items()
         }
-        outputs["logits"] = layers.Average(name="mean")(list(heads.values()))
+        outputs["logits"] = layers.Average(name="mean", dtype="float32")(list(heads.values()))
         if fusion == "different_loss":
             outputs |= {f"logits_{stream}": logits for stream, logits in heads.items()}
     return keras.Model({"frames": frames, "flow": flow}, outputs, name=name)

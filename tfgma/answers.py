@@ -1,0 +1,46 @@
+"""What a network answers for the clips of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines.schema import Feature
+from tfgma.outputs import LOGITS, probabilities_of
+from tfgma.runs import Predictions
+
+
+def predict(
+    network: keras.Model, data: tf.data.Dataset, classes: Sequence[str], fold: int, side: str
+) -> Predictions:
+    """What `network` answers for every clip of `data`, as probabilities."""
+    metas, answers = [], []
+    for inputs, meta in data:
+        logits = network.predict_on_batch(inputs)[LOGITS]
+        answers.append(keras.ops.convert_to_numpy(probabilities_of(np.asarray(logits, np.float64))))
+        metas.append({name: value.numpy() for name, value in meta.items()})
+
+    def column(name: str) -> np.ndarray:
+        return np.concatenate([meta[name] for meta in metas])
+
+    labels = column(Feature.LABEL)
+    return Predictions(
+        classes=tuple(classes),
+        folds=np.full(len(labels), fold),
+        sides=np.full(len(labels), side),
+        videos=np.char.decode(column(Feature.VIDEO).astype(bytes), "utf-8"),
+        subjects=np.char.decode(column(Feature.SUBJECT).astype(bytes), "utf-8"),
+        start_seconds=column(Feature.START_SECONDS),
+        labels=labels,
+        probabilities=np.concatenate(answers),
+    )
+
+
+def join(parts: Sequence[Predictions]) -> Predictions:
+    """The rows of all parts, in order."""
+    names = [name for name in vars(parts[0]) if name != "classes"]
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Predictions(classes=parts[0].classes, **arrays)
