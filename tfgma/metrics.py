@@ -9,16 +9,13 @@ import numpy as np
 
 from pipelines.optional import load
 from pipelines.schema import RefusedError
-from tfgma.aggregation import check_probabilities
+from tfgma.aggregation import LEAST_PROBABILITY, check_probabilities
 
 SPECIFICITY = 0.9
 """Of `sensitivity_at_specificity`."""
 
 RELIABILITY_BINS = 10
 """Equal parts of the highest probability's range, 0 to 1, of `reliability` and `ece`."""
-
-LEAST_PROBABILITY = 1e-8
-"""Under the logarithm no probability is less: predictions.csv keeps eight decimals."""
 
 
 def classification_metrics(
@@ -139,8 +136,9 @@ def reliability_table(labels: np.ndarray, probabilities: np.ndarray) -> list[dic
         labels: (N,) int. probabilities: (N, C) float.
 
     Returns:
-        One row for each of RELIABILITY_BINS equal bins of the highest probability, `low` < p <= `high`, zero in
-        the first: `n`, `probability` (mean of the highest probability) and `accuracy`, both None where n is 0.
+        One row for each of RELIABILITY_BINS equal bins of the highest probability, `low` < p <= `high`, zero
+        in the first: `n`, `probability` (mean of the highest probability) and `accuracy`, both None where n
+        is 0.
     """
     places, highest, right = reliability_bins(labels, probabilities)
     table = []
@@ -168,7 +166,7 @@ def reliability_bins(
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of -ln p of the true class, p no less than LEAST_PROBABILITY; labels (N,), probabilities (N, C)."""
+    """Mean of -ln p of the true class, p >= LEAST_PROBABILITY; labels (N,), probabilities (N, C)."""
     true = probabilities[np.arange(len(labels)), labels]
     return float(-np.mean(np.log(np.clip(true, LEAST_PROBABILITY, 1))))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfgma.metrics import LEAST_PROBABILITY, RELIABILITY_BINS, SPECIFICITY, reliability_bins
+from tfgma.aggregation import LEAST_PROBABILITY
+from tfgma.metrics import RELIABILITY_BINS, SPECIFICITY, reliability_bins
 
 
 def weighted_figures(
@@ -18,8 +19,8 @@ def weighted_figures(
         weights: (B, N) float64, whole numbers of at least 0.
 
     Returns:
-        Under the names of `classification_metrics` a (B,) float64 array for each figure of all classes, (B, C) for
-        those by class; NaN where that function gives None.
+        Under the names of `classification_metrics` a (B,) float64 array for each figure of all classes, (B,
+        C) for those by class; NaN where that function gives None.
     """
     found = _counted(labels, probabilities, weights)
     found |= _ranked(labels, probabilities, weights)
@@ -48,15 +49,14 @@ def _counted(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray)
     recall = _share(right, labelled, 0.0)
     precision = _share(right, predicted, 0.0)
     f1 = _share(2 * right, labelled + predicted, 0.0)
-    by_chance = np.sum(labelled * predicted, axis=1)
-    agreement = right.sum(axis=1) * total - by_chance
+    agreement = right.sum(axis=1) * total - np.sum(labelled * predicted, axis=1)
     spread = (total**2 - np.sum(labelled**2, axis=1)) * (total**2 - np.sum(predicted**2, axis=1))
     present = labelled > 0
     return {
         "accuracy": right.sum(axis=1) / total,
         "balanced_accuracy": (recall * present).sum(axis=1) / present.sum(axis=1),
         "mcc": _share(agreement, np.sqrt(spread), 0.0),
-        "kappa": _share(agreement, total**2 - by_chance, np.nan),
+        "kappa": kappa_of(confusion),
         "macro_precision": precision.mean(axis=1),
         "macro_recall": recall.mean(axis=1),
         "macro_f1": f1.mean(axis=1),
@@ -66,9 +66,19 @@ def _counted(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray)
     }
 
 
+def kappa_of(confusion: np.ndarray) -> np.ndarray:
+    """(B, C, C) counts -> (B,) Cohen's kappa, unweighted; NaN where both sides are one and the same class."""
+    total = confusion.sum(axis=(1, 2))
+    by_chance = np.sum(confusion.sum(axis=1) * confusion.sum(axis=2), axis=1)
+    agreed = np.trace(confusion, axis1=1, axis2=2) * total
+    return _share(agreed - by_chance, total**2 - by_chance, np.nan)
+
+
 def _ranked(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Figures of each class's ranking against the rest."""
-    auroc, precision, sensitivity = (np.full((len(weights), probabilities.shape[1]), np.nan) for _ in range(3))
+    auroc, precision, sensitivity = (
+        np.full((len(weights), probabilities.shape[1]), np.nan) for _ in range(3)
+    )
     for number, scores in enumerate(probabilities.T):
         order = np.argsort(-scores, kind="stable")
         # Rows of equal score come under one threshold.

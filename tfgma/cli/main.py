@@ -13,7 +13,7 @@ import click
 from pipelines.schema import RefusedError
 from tfgma.cli.console import silence_native_logs
 from tfgma.cli.data import build_tfrecords, inspect, preview, synthesize
-from tfgma.cli.study import demo, evaluate, export, predict, train
+from tfgma.cli.study import compare, demo, evaluate, export, predict, train
 from tfgma.cli.weights import convert_weights
 
 
@@ -36,6 +36,7 @@ COMMANDS = (
     inspect,
     train,
     evaluate,
+    compare,
     export,
     predict,
     convert_weights,
