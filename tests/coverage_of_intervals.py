@@ -14,8 +14,8 @@ SUBJECTS = 60
 def coverage(*, studies: int, resamples: int, seed: int) -> dict[str, dict[str, float]]:
     """Figure -> method (bca, percentile) -> share of studies whose interval holds the truth.
 
-    In each study the true accuracy is drawn from 0.6 to 0.9 and the true AUROC from 0.65 to 0.95: at one accuracy
-    alone, coverage jumps with whether it is a multiple of 1/60.
+    In each study the true accuracy is drawn from 0.6 to 0.9 and the true AUROC from 0.65 to 0.95: at one
+    accuracy alone, coverage jumps with whether it is a multiple of 1/60.
     """
     rng = np.random.default_rng(seed)
     without = 1 - np.eye(SUBJECTS)

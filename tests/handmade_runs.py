@@ -13,12 +13,11 @@ from tfgma.runs import Predictions, write_predictions
 CLASSES = ("FMs", "PR", "WMs")
 
 
-def answers(
-    folds, *, classes=CLASSES, clips=4, videos=2, skill=0.5, seed=0
-) -> list[Predictions]:
+def answers(folds, *, classes=CLASSES, clips=4, videos=2, skill=0.5, seed=0) -> list[Predictions]:
     """One entry a fold, of `folds` [(val subjects, test subjects)] by number; subject i is of class i % C.
 
-    Each subject has `videos` videos of `clips` clips; `skill` is the mean probability that is added to the truth.
+    Each subject has `videos` videos of `clips` clips; `skill` is the mean probability that is added to the
+    truth.
     """
     rng = np.random.default_rng(seed)
     found = []

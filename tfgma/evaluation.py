@@ -50,8 +50,7 @@ def evaluate(
 
     Returns:
         `test` and `val`: `side_metrics`; `test` has `intervals` at each level as well. The validation side
-        has
-        none: it chose the epoch, and the weights of attention. `calibration`: see `calibration_metrics`;
+        has none: it chose the epoch, and the weights of attention. `calibration`: see `calibration_metrics`;
         `conformal`: see `conformal_metrics`; `strata`: see `strata_tables`; `raters`: see `rater_agreement`,
         None where none were given; and how all that was computed.
 
@@ -63,6 +62,10 @@ def evaluate(
     predictions = read_run_predictions(run)
     pooling = poolings(predictions, aggregation)
     test = predictions.where(predictions.sides == "test")
+    # What can be refused comes before what takes time.
+    strata = strata_tables(Path(content["dataset"]), by, test, pooling)
+    subjects = scores_by("subject", test, pooling)
+    agreement = None if raters is None else rater_agreement(read_raters(raters), subjects)
     metrics: dict[str, Any] = {
         "classes": content["classes"],
         "chance": 1 / len(content["classes"]),
@@ -77,13 +80,12 @@ def evaluate(
         metrics["test"][level]["intervals"] = figure_intervals(
             scores.labels, scores.probabilities, scores.subjects, scores.classes
         )
-    right = int(np.sum(scores.probabilities.argmax(axis=1) == scores.labels))
+    right = int(np.sum(subjects.probabilities.argmax(axis=1) == subjects.labels))
     # Also where all answers are right, of which the bootstrap knows nothing.
-    metrics["test"]["subject"]["exact_accuracy_interval"] = _binomial_interval(right, len(scores.labels))
+    metrics["test"]["subject"]["exact_accuracy_interval"] = _binomial_interval(right, len(subjects.labels))
     metrics["calibration"] = calibration_metrics(predictions, pooling)
     metrics["conformal"] = conformal_metrics(predictions, pooling)
-    metrics["strata"] = strata_tables(Path(content["dataset"]), by, test, pooling)
-    metrics["raters"] = None if raters is None else rater_agreement(read_raters(raters), scores)
+    metrics["strata"], metrics["raters"] = strata, agreement
     write_json(run / METRICS_FILE, metrics)
     return metrics
 

@@ -39,8 +39,8 @@ def read_raters(path: Path) -> dict[str, dict[str, str]]:
         subject, rater, label = ((row.get(column) or "").strip() for column in COLUMNS)
         if not (subject and rater and label):
             raise RefusedError(
-                f"each row of --raters must have {', '.join(COLUMNS)}. Received: row {number} of {path.name!r}, "
-                f"with {', '.join(f'{column}={row.get(column)!r}' for column in COLUMNS)}. Complete it"
+                f"each row of --raters must have {', '.join(COLUMNS)}. Received: row {number} of "
+                f"{path.name!r}, with {', '.join(f'{column}={row.get(column)!r}' for column in COLUMNS)}. Complete it"
             )
         if rater in (MODEL, LABELS):
             raise RefusedError(

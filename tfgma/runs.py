@@ -137,12 +137,12 @@ def read_predictions(paths: Sequence[Path]) -> Predictions:
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
+                found = list(reader.fieldnames or [])
                 rows += list(reader)
         except OSError as error:
             raise RefusedError(
                 f"a run must have {PREDICTIONS} for each fold. Received: {error}. Train the fold again"
             ) from error
-        found = list(reader.fieldnames or [])
         if found[: len(COLUMNS)] != COLUMNS or found != (header := header or found):
             raise RefusedError(
                 f"{PREDICTIONS} must have the columns {', '.join(header or COLUMNS)} and one for each class, "

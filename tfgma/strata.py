@@ -84,7 +84,7 @@ def _values(column: str, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     if len(set(numbers.values())) <= MOST_VALUES or None in numbers.values():
         return {name: text or NOT_GIVEN for name, text in texts.items()}
     values = np.array(list(numbers.values()), float)
-    edges = np.unique(np.quantile(values, [0, 0.25, 0.5, 0.75, 1]))
+    edges = np.unique(np.quantile(values, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf"))
     places = dict(zip(numbers, np.searchsorted(edges[1:-1], values, side="left"), strict=True))
     return {
         name: f"{edges[places[name]]:g} to {edges[places[name] + 1]:g}" if name in places else NOT_GIVEN
