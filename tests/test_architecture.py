@@ -77,6 +77,9 @@ NO_TENSORFLOW = {
     "pipelines/sequences.py",
     "pipelines/reanimate.py",
     "pipelines/inputs.py",
+    "tfgma/scores.py",
+    "tfgma/evaluation.py",
+    "tfgma/comparison.py",
 }
 # manifest asks video which endings count as videos; inputs reads clips and their flow codes; pose follows
 # what pose_network reads.

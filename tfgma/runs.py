@@ -17,6 +17,7 @@ import numpy as np
 
 from pipelines.config import parse_settings
 from pipelines.schema import RefusedError
+from tfgma.aggregation import label_by
 from tfgma.config import StudyConfig
 
 RUN_FILE = "run.json"
@@ -89,9 +90,15 @@ def fold_folder(run: Path, fold: int) -> Path:
 
 
 def read_run_predictions(run: Path) -> Predictions:
-    """All folds' predictions of a run."""
+    """All folds' predictions of a run.
+
+    Raises:
+        RefusedError: no run, what `read_predictions` refuses, or a subject with two labels.
+    """
     folds = read_run(run)["trained_folds"]
-    return read_predictions([fold_folder(run, fold) / PREDICTIONS for fold in folds])
+    predictions = read_predictions([fold_folder(run, fold) / PREDICTIONS for fold in folds])
+    label_by(predictions.subjects.tolist(), predictions.labels)  # refuses
+    return predictions
 
 
 def environment() -> dict[str, Any]:

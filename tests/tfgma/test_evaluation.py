@@ -25,7 +25,6 @@ from tfgma.evaluation import UNCERTAIN, evaluate
 from tfgma.metrics import classification_metrics
 from tfgma.runs import read_run_predictions
 from tfgma.scores import poolings, scores_by
-from tfgma.training import join
 
 THREE = [(range(24, 30), range(12)), (range(0, 6), range(12, 24)), (range(6, 12), range(24, 36))]
 """Each of 36 subjects is tested once."""
@@ -221,7 +220,7 @@ def test_strata_are_the_figures_of_their_subjects(tmp_path: Path) -> None:
         ("Bonn", 18, 144),
         ("Oslo", 18, 144),
     ]
-    test = join(parts)
+    test = read_run_predictions(run)
     test = test.where(test.sides == "test")
     scores = scores_by("subject", test, poolings(test, "mean"))
     odd = np.array([int(name[1:]) % 2 == 1 for name in scores.names])
@@ -333,6 +332,10 @@ def test_a_subject_in_two_labels_is_refused(tmp_path: Path) -> None:
     both[1] = replace(both[1], labels=np.where(both[1].subjects == "s004", 0, both[1].labels))
     with pytest.raises(RefusedError, match=r"same label\. Received: labels \[0, 1\] for 's004"):
         evaluate(write_run(tmp_path / "between", both))
+    across = answers(THREE)  # tested by one network, validated by another
+    across[1] = replace(across[1], labels=np.where(across[1].subjects == "s004", 0, across[1].labels))
+    with pytest.raises(RefusedError, match=r"same label\. Received: labels \[0, 1\] for 's004'"):
+        evaluate(write_run(tmp_path / "across", across))
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,7 @@ def evaluate(run: Path, aggregation: str, by: tuple[str, ...], raters: Path | No
         print_table("agreement on test subjects", ["raters", "subjects", "kappa, 95 %"], rows)
     conformal = metrics["conformal"]
     click.echo(
+        f"accuracy by subject, exact binomial 95 %: {_interval(subject['exact_accuracy_interval'])}\n"
         f"sets for {conformal['wanted']:.0%} coverage: {conformal['coverage']:.0%} of test subjects covered "
         f"({_interval(conformal['coverage_interval'])}), {conformal['assessed']:.0%} assessed, the others "
         "not assessable / uncertain"
