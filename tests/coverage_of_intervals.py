@@ -43,3 +43,22 @@ def coverage(*, studies: int, resamples: int, seed: int) -> dict[str, dict[str, 
         figure: {method: count / studies for method, count in counts.items()}
         for figure, counts in held.items()
     }
+
+
+def accuracy_coverage(*, accuracies: np.ndarray, resamples: int, seed: int) -> dict[str, np.ndarray]:
+    """Method -> (A,) exact coverage at each true accuracy, summed over 0 to 60 right answers."""
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(SUBJECTS, np.full(SUBJECTS, 1 / SUBJECTS), resamples).astype(float)
+    covered = {method: np.zeros(len(accuracies)) for method in ("bca", "percentile")}
+    for number in range(SUBJECTS + 1):
+        right = np.arange(SUBJECTS) < number
+        drawn = weights @ right / SUBJECTS
+        left_out = (number - right) / (SUBJECTS - 1)
+        share = scipy.stats.binom.pmf(number, SUBJECTS, accuracies)
+        ends = bca_interval(number / SUBJECTS, drawn, left_out)
+        for method, found in (("bca", ends), ("percentile", np.percentile(drawn, [2.5, 97.5]))):
+            if found is not None:
+                # 36 of 60 is not quite 0.6.
+                inside = (found[0] <= accuracies + 1e-9) & (accuracies - 1e-9 <= found[1])
+                covered[method] += share * inside
+    return covered

@@ -12,7 +12,7 @@ from pipelines.schema import RefusedError
 from tfgma.intervals import LEVEL, METHOD, RESAMPLES, SEED, bootstrap_intervals
 from tfgma.runs import read_run_predictions
 from tfgma.scores import Scores, poolings, scores_by
-from tfgma.weighted_metrics import weighted_figures
+from tfgma.weighted_metrics import resampled_figures, weighted_figures
 
 FIGURES = (
     "accuracy",
@@ -45,7 +45,7 @@ def compare(run_a: Path, run_b: Path, *, aggregation: str = "mean") -> dict[str,
     weights = np.ones((1, len(a.labels)))
 
     def difference(weights: np.ndarray) -> dict[str, np.ndarray]:
-        of_a, of_b = (weighted_figures(one.labels, one.probabilities, weights) for one in (a, b))
+        of_a, of_b = (resampled_figures(one.labels, one.probabilities, weights) for one in (a, b))
         return {name: of_a[name] - of_b[name] for name in FIGURES}
 
     of_a, of_b = (weighted_figures(one.labels, one.probabilities, weights) for one in (a, b))

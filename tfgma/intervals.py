@@ -1,8 +1,9 @@
 """How far figures would move with other subjects of the same kind: bootstrap intervals.
 
 Subjects are drawn again with replacement, all clips of a subject with it, since clips of one child are not
-independent. The intervals are bias-corrected and accelerated (BCa; Efron 1987): at 60 subjects plain
-percentiles cover the truth too seldom where figures are near one (`make test-long` prints both).
+independent. The intervals are bias-corrected and accelerated (BCa; Efron 1987): at 60 subjects they hold the
+truth as often as they say, plain percentiles less often, above all where figures are near one
+(docs/evaluation.md).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.optional import load
-from tfgma.weighted_metrics import weighted_figures
+from tfgma.weighted_metrics import resampled_figures
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -43,7 +44,7 @@ def figure_intervals(
     scores = np.asarray(probabilities, np.float64)
 
     def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
-        return weighted_figures(np.asarray(labels), scores, weights[:, owner])
+        return resampled_figures(np.asarray(labels), scores, weights[:, owner])
 
     found = bootstrap_intervals(statistic, len(names), rows=len(owner))
     return {
@@ -58,8 +59,8 @@ def bootstrap_intervals(
     """LEVEL intervals of each figure of `statistic`, one a column.
 
     Resamples in which a figure is undefined, for example because a class was not drawn, are left out. There
-    is no interval where the figure itself or half of the resamples are undefined, nor where all resamples
-    give one value: of answers that are all right every resample is all right, which says nothing.
+    is no interval where the figure itself or half of the resamples are undefined, nor where it would be a
+    single value: of answers that are all right every resample is all right, which says nothing.
 
     Args:
         statistic: figures of weightings.
@@ -104,19 +105,19 @@ def bca_interval(value: float, resampled: np.ndarray, left_out: np.ndarray) -> l
         left_out: (S,) the figure without each subject.
     """
     normal = load("scipy.stats", "train").norm
-    known = resampled[~np.isnan(resampled)]
-    if np.isnan(value) or 2 * len(known) < len(resampled) or np.ptp(known) < 1e-12:
+    known, rest = resampled[~np.isnan(resampled)], left_out[~np.isnan(left_out)]
+    if np.isnan(value) or 2 * len(known) < len(resampled) or not len(rest):
         return None
     # Of an accuracy many resamples equal the value itself: half of these count as below it.
     below = np.mean(known < value - 1e-12) + np.mean(np.abs(known - value) <= 1e-12) / 2
     bias = normal.ppf(np.clip(below, 0.5 / len(known), 1 - 0.5 / len(known)))
-    pulls = np.mean(left_out[~np.isnan(left_out)]) - left_out[~np.isnan(left_out)]
+    pulls = np.mean(rest) - rest
     power = np.sum(pulls**2) ** 1.5
     acceleration = np.sum(pulls**3) / (6 * power) if power > 0 else 0.0
     ends = bias + normal.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     shares = normal.cdf(bias + ends / (1 - acceleration * ends))
     low, high = np.quantile(known, shares)
-    return [float(low), float(high)]
+    return [float(low), float(high)] if high - low > 1e-12 else None
 
 
 def _parts(count: int, size: int) -> list[int]:

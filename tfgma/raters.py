@@ -40,7 +40,7 @@ def read_raters(path: Path) -> dict[str, dict[str, str]]:
         if not (subject and rater and label):
             raise RefusedError(
                 f"each row of --raters must have {', '.join(COLUMNS)}. Received: row {number} of "
-                f"{path.name!r}, with {', '.join(f'{column}={row.get(column)!r}' for column in COLUMNS)}. Complete it"
+                f"{path.name!r}, with {subject!r}, {rater!r}, {label!r}. Complete it"
             )
         if rater in (MODEL, LABELS):
             raise RefusedError(

@@ -38,6 +38,25 @@ def weighted_figures(
     }
 
 
+def resampled_figures(
+    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """`weighted_figures`, but NaN for what a weighting cannot tell, since it lacks a class that the rows have.
+
+    That is each figure of that class, and each mean over classes: a recall of zero because nobody of a class
+    was drawn is no recall.
+    """
+    found = weighted_figures(labels, probabilities, weights)
+    of_class = np.eye(probabilities.shape[1])[labels]
+    missing = (weights @ of_class == 0) & of_class.any(axis=0)
+    for figure, values in found.items():
+        if values.ndim == 2:
+            values[missing] = np.nan
+        elif figure.startswith("macro_") or figure == "balanced_accuracy":
+            values[missing.any(axis=1)] = np.nan
+    return found
+
+
 def _counted(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Figures of the confusion matrix."""
     count = probabilities.shape[1]

@@ -52,10 +52,9 @@ def test_sets_are_those_of_the_quantile(validated: int) -> None:
     """Split conformal prediction as usually written: 1 - p up to its ceil((n + 1) 0.9)-th smallest."""
     rng = np.random.default_rng(validated)
     labels, probabilities = draw(rng, validated, 1.0)
-    _, candidates = draw(rng, 30, 1.0)
-    candidates[0] = probabilities[0]  # ties
+    candidates = np.concatenate([probabilities, draw(rng, 30, 1.0)[1]])  # the former tie
     ranks, number = conformal_ranks(labels, probabilities, candidates)
-    found = conformal_sets(ranks, np.full(30, number))
+    found = conformal_sets(ranks, np.full(len(candidates), number))
     misfits = np.sort(1 - probabilities[np.arange(validated), labels])
     place = int(np.ceil((validated + 1) * COVERAGE - 1e-9))
     limit = misfits[place - 1] if place <= validated else np.inf

@@ -66,10 +66,15 @@ def test_none_where_the_bootstrap_knows_nothing():
     found = figure_intervals(labels, right, list("abcd"), ["x", "y"])
     assert found["accuracy"] is None
     assert found["auroc"] == {"x": None, "y": None}
+    # Three classes, all right: what lacks a class is no recall of two thirds.
+    three = figure_intervals(np.arange(3), np.eye(3), list("abc"), ["x", "y", "z"])
+    assert three["macro_recall"] is None
     one = figure_intervals(labels[:1], np.array([[0.6, 0.4]]), ["a"], ["x", "y"])
     assert set(one) == set(found)
     assert one["accuracy"] is None
     assert one["f1"] == {"x": None, "y": None}
+    two = figure_intervals(labels[:2], np.array([[0.6, 0.4], [0.7, 0.3]]), ["a", "b"], ["x", "y"])
+    assert two["macro_auroc"] is None
     # A class that one of thirty has is missing from 0.97^30 = 36 % of the resamples, of two in 3: more than
     # half.
     assert bca_interval(0.5, np.array([np.nan, np.nan, np.nan, 0.2, 0.6]), np.array([0.4, 0.6])) is None

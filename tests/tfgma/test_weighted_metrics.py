@@ -5,7 +5,7 @@ import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from tfgma.metrics import classification_metrics
-from tfgma.weighted_metrics import kappa_of, weighted_figures
+from tfgma.weighted_metrics import kappa_of, resampled_figures, weighted_figures
 
 pytestmark = pytest.mark.filterwarnings("error")
 NAMES = ["a", "b", "c", "d"]
@@ -54,3 +54,19 @@ def test_kappa_equals_statsmodels() -> None:
     expected = [cohens_kappa(table).kappa for table in tables]
     np.testing.assert_allclose(kappa_of(tables), expected, atol=1e-9)
     assert np.isnan(kappa_of(np.diag([3.0, 0.0])[None])[0])
+
+
+def test_a_class_that_was_not_drawn_is_unknown_and_one_that_nobody_has_is_not() -> None:
+    labels = np.array([0, 0, 1, 1, 2])
+    probabilities = np.eye(4)[[0, 1, 1, 1, 2]]
+    weights = np.array([[1.0, 1, 1, 1, 1], [1, 1, 1, 2, 0]])
+    plain, found = (one(labels, probabilities, weights) for one in (weighted_figures, resampled_figures))
+    for figure, values in found.items():
+        np.testing.assert_array_equal(values[0], plain[figure][0])
+        if values.ndim == 2:
+            assert np.isnan(values[1, 2])
+            np.testing.assert_array_equal(values[1, [0, 1, 3]], plain[figure][1, [0, 1, 3]])
+    assert np.isnan(found["macro_f1"][1])
+    assert np.isnan(found["balanced_accuracy"][1])
+    assert found["accuracy"][1] == 0.8
+    assert found["kappa"][1] == plain["kappa"][1]

@@ -120,7 +120,8 @@ def evaluate(run: Path, aggregation: str, by: tuple[str, ...], raters: Path | No
         f"accuracy by subject, exact binomial 95 %: {_interval(subject['exact_accuracy_interval'])}\n"
         f"sets for {conformal['wanted']:.0%} coverage: {conformal['coverage']:.0%} of test subjects covered "
         f"({_interval(conformal['coverage_interval'])}), {conformal['assessed']:.0%} assessed, the others "
-        "not assessable / uncertain"
+        f"not assessable / uncertain; {conformal['validation_subjects'][0]} validation subjects behind a set"
+        + (", under 9 of which every set is full" if conformal["validation_subjects"][0] < 9 else "")
     )
     click.echo(f"report: {report}")
 
@@ -130,6 +131,10 @@ SIDES_AND_LEVELS = [("test", "video"), ("test", "clip"), ("val", "subject")]
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _chance(p: float | None) -> str:
+    return "no p" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _interval(ends: list[float] | None) -> str:
@@ -166,11 +171,9 @@ def compare(run_a: Path, run_b: Path, aggregation: str, as_json: bool) -> None:
     print_table(f"{found['subjects']} test subjects; a is {run_a}, b is {run_b}", header, rows)
     for name, test in found["delong"].items():
         if test is not None:
-            click.echo(f"DeLong, AUROC of {name}: {_figure(test['difference'])}, p = {_figure(test['p'])}")
+            click.echo(f"DeLong, AUROC of {name}: {_figure(test['difference'])}, {_chance(test['p'])}")
     test = found["mcnemar"]
-    click.echo(
-        f"McNemar: {test['only_a']} right in a only, {test['only_b']} in b only, p = {_figure(test['p'])}"
-    )
+    click.echo(f"McNemar: {test['only_a']} right in a only, {test['only_b']} in b only, {_chance(test['p'])}")
 
 
 @click.command()
