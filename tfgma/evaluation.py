@@ -162,7 +162,8 @@ def conformal_metrics(predictions: Predictions, pooling: Mapping[int, Aggregatio
         `wanted`; `coverage` (share of test subjects whose set holds their class) with its exact binomial
         `coverage_interval`; `coverage_by_class` (None for a class without subjects); `assessed` (share with
         exactly one class in the set) and `accuracy_of_assessed` (None where nobody is); `validation_subjects`
-        behind a set, least and greatest; `subjects`: for each `subject`, `label`, `set`, and `answer`, the
+        behind a set, least and greatest, and `validation_subjects_needed`, fewer than which make every set
+        full; `subjects`: for each `subject`, `label`, `set`, and `answer`, the
         one class or UNCERTAIN.
     """
     ranks: dict[str, np.ndarray] = {}
@@ -193,6 +194,7 @@ def conformal_metrics(predictions: Predictions, pooling: Mapping[int, Aggregatio
         "assessed": float(single.mean()),
         "accuracy_of_assessed": float(held[single].mean()) if single.any() else None,
         "validation_subjects": [int(behind.min()), int(behind.max())],
+        "validation_subjects_needed": round(1 / (1 - COVERAGE)) - 1,
         "subjects": [
             {
                 "subject": name,

@@ -21,7 +21,7 @@ RESAMPLES = 2000
 SEED = 0
 METHOD = "subject bootstrap, BCa"
 
-CELLS_AT_ONCE = 4_000_000
+CELLS_AT_ONCE = 1_000_000
 """Weights held at one time: memory must not grow with resamples times clips."""
 
 Statistic = Callable[[np.ndarray], dict[str, np.ndarray]]

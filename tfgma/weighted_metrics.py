@@ -41,7 +41,7 @@ def weighted_figures(
 def resampled_figures(
     labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """`weighted_figures`, but NaN for what a weighting cannot tell, since it lacks a class that the rows have.
+    """`weighted_figures`, but NaN for what a weighting cannot tell, as it lacks a class that the rows have.
 
     That is each figure of that class, and each mean over classes: a recall of zero because nobody of a class
     was drawn is no recall.

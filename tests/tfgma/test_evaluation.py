@@ -184,6 +184,7 @@ def test_sets_say_what_cannot_be_assessed(tmp_path: Path) -> None:
     expected = proportion_confint(held, 60, method="beta")
     assert found["coverage_interval"] == pytest.approx(expected, abs=1e-9)
     assert found["validation_subjects"] == [30, 60]
+    assert found["validation_subjects_needed"] == 9
     # Fewer than nine validation subjects promise nothing: every set is full.
     few = evaluate(write_run(tmp_path / "few", answers([(range(12, 20), range(12))])))["conformal"]
     assert few["coverage"] == 1.0
@@ -208,7 +209,7 @@ def test_subjects_without_one_class_leave_no_nan(tmp_path: Path) -> None:
 def column(video: str) -> tuple[float | None, dict[str, str]]:
     number = int(video[1:4])
     age = None if number == 5 else 9.0 + number % 12
-    return age, {"site": ("Bonn", "Oslo")[number % 2], "device": f"phone {video[-1]}"}
+    return age, {"site": ("Bonn", "Oslo [north]")[number % 2], "device": f"phone {video[-1]}"}
 
 
 def test_strata_are_the_figures_of_their_subjects(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_strata_are_the_figures_of_their_subjects(tmp_path: Path) -> None:
     assert list(tables) == ["site", "age_weeks", "device"]
     assert [(row["value"], row["subjects"], row["clips"]) for row in tables["site"]] == [
         ("Bonn", 18, 144),
-        ("Oslo", 18, 144),
+        ("Oslo [north]", 18, 144),
     ]
     test = read_run_predictions(run)
     test = test.where(test.sides == "test")
@@ -369,7 +370,13 @@ def test_the_command_shows_tables(tmp_path: Path) -> None:
     options = ["--by", "site", "--raters", str(raters), "--aggregation", "median"]
     done = CliRunner().invoke(cli, ["evaluate", str(run), *options])
     assert done.exit_code == 0, done.output
-    for text in ("clips by median", "test, by site", "Oslo", "Ann and model", "sets for 90% coverage"):
+    for text in (
+        "clips by median",
+        "test, by site",
+        "Oslo [north]",
+        "Ann and model",
+        "sets for 90% coverage",
+    ):
         assert text in done.output
     answer = json.loads(CliRunner().invoke(cli, ["evaluate", str(run), *options, "--json"]).output)
     assert answer["aggregation"] == "median"

@@ -116,12 +116,13 @@ def evaluate(run: Path, aggregation: str, by: tuple[str, ...], raters: Path | No
         ]
         print_table("agreement on test subjects", ["raters", "subjects", "kappa, 95 %"], rows)
     conformal = metrics["conformal"]
+    needed = conformal["validation_subjects_needed"]
     click.echo(
         f"accuracy by subject, exact binomial 95 %: {_interval(subject['exact_accuracy_interval'])}\n"
         f"sets for {conformal['wanted']:.0%} coverage: {conformal['coverage']:.0%} of test subjects covered "
         f"({_interval(conformal['coverage_interval'])}), {conformal['assessed']:.0%} assessed, the others "
-        f"not assessable / uncertain; {conformal['validation_subjects'][0]} validation subjects behind a set"
-        + (", under 9 of which every set is full" if conformal["validation_subjects"][0] < 9 else "")
+        f"not assessable / uncertain; {conformal['validation_subjects'][0]} validation subjects behind a "
+        f"set, {needed} are needed"
     )
     click.echo(f"report: {report}")
 
