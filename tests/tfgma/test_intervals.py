@@ -78,6 +78,7 @@ def test_none_where_the_bootstrap_knows_nothing():
     # A class that one of thirty has is missing from 0.97^30 = 36 % of the resamples, of two in 3: more than
     # half.
     assert bca_interval(0.5, np.array([np.nan, np.nan, np.nan, 0.2, 0.6]), np.array([0.4, 0.6])) is None
+    assert bca_interval(0.5, np.array([0.2, 0.6]), np.array([np.nan, np.nan])) is None
     assert bca_interval(np.nan, np.array([0.2, 0.6]), np.array([0.4, 0.6])) is None
     assert bca_interval(0.5, np.array([np.nan, 0.2, 0.4, 0.6]), np.array([0.4, 0.6])) is not None
 
