@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from pipelines.schema import RefusedError
 
 MAX_OVERSHOOT = 1e-6
 """Float32 softmax may pass 0 or 1 by rounding, never by more than this."""
+
+LEAST_PROBABILITY = 1e-8
+"""Under the logarithm no probability is less: predictions.csv keeps eight decimals."""
 
 
 def check_probabilities(probabilities: np.ndarray) -> np.ndarray:
@@ -73,6 +76,46 @@ def average_by(groups: Sequence[str], probabilities: np.ndarray) -> tuple[list[s
     sums = np.zeros((len(names), values.shape[1]))
     np.add.at(sums, index, values)
     return names, sums / np.bincount(index)[:, None]
+
+
+def median_by(groups: Sequence[str], probabilities: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Each class's median probability in each group, scaled to sum to one; otherwise as `average_by`.
+
+    Where all medians are zero (clips that are each sure of another class) the mean is taken.
+
+    >>> median_by(["a", "a", "a"], np.array([[1.0, 0.0], [0.2, 0.8], [0.2, 0.8]]))
+    (['a'], array([[0.2, 0.8]]))
+    """
+    values = check_probabilities(probabilities)
+    names, index = _number_groups(groups, len(values), "probabilities")
+    medians = np.stack([np.median(values[index == number], axis=0) for number in range(len(names))])
+    medians[medians.sum(axis=1) == 0] = average_by(groups, values)[1][medians.sum(axis=1) == 0]
+    return names, medians / medians.sum(axis=1, keepdims=True)
+
+
+def log_odds_by(groups: Sequence[str], probabilities: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The distribution whose logits are the means of the rows' logits; otherwise as `average_by`.
+
+    Logits are ln p, p no less than LEAST_PROBABILITY; with two classes their difference is the log-odds. One
+    very sure clip weighs more than with the mean.
+
+    >>> log_odds_by(["a", "a"], np.array([[0.5, 0.5], [0.9, 0.1]]))[1].round(2)
+    array([[0.75, 0.25]])
+    """
+    values = check_probabilities(probabilities)
+    names, index = _number_groups(groups, len(values), "probabilities")
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, index, np.log(np.clip(values, LEAST_PROBABILITY, 1)))
+    means = sums / np.bincount(index)[:, None]
+    powers = np.exp(means - means.max(axis=1, keepdims=True))
+    return names, powers / powers.sum(axis=1, keepdims=True)
+
+
+Aggregation = Callable[[Sequence[str], np.ndarray], tuple[list[str], np.ndarray]]
+"""(N,) groups, (N, C) probabilities -> G names in sorted order, (G, C) probabilities."""
+
+AGGREGATIONS: dict[str, Aggregation] = {"mean": average_by, "median": median_by, "log_odds": log_odds_by}
+"""Those that need no fitting, by name."""
 
 
 def label_by(groups: Sequence[str], labels: np.ndarray) -> tuple[list[str], np.ndarray]:

@@ -1,109 +1,231 @@
-"""How well a run's networks do on clips and on subjects that they were not trained on."""
+"""How well a run's networks do on clips, videos and subjects that they were not trained on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfgma.aggregation import average_by, label_by
-from tfgma.metrics import classification_metrics
+from pipelines.optional import load
+from tfgma.aggregation import AGGREGATIONS, Aggregation
+from tfgma.calibration import COVERAGE, apply_temperature, conformal_ranks, conformal_sets, fit_temperature
+from tfgma.intervals import LEVEL, METHOD, RESAMPLES, SEED, figure_intervals
+from tfgma.metrics import SPECIFICITY, classification_metrics
+from tfgma.raters import rater_agreement, read_raters
 from tfgma.runs import (
     LOCK_BOX_FILE,
     METRICS_FILE,
-    PREDICTIONS,
     Predictions,
-    fold_folder,
     read_predictions,
     read_run,
+    read_run_predictions,
     write_json,
 )
+from tfgma.scores import LEVELS, Scores, averaged, one_side, poolings, scores_by
+from tfgma.strata import strata_tables
 
-SUMMARY = ("accuracy", "mcc", "macro_precision", "macro_recall", "macro_f1", "kappa", "macro_auroc")
+SUMMARY = (
+    "accuracy",
+    "balanced_accuracy",
+    "mcc",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "kappa",
+    "macro_auroc",
+    "macro_average_precision",
+    "brier",
+    "ece",
+)
 """Figures whose mean and standard deviation over folds are given."""
 
+UNCERTAIN = "not assessable / uncertain"
+"""The answer where a conformal set does not hold exactly one class."""
 
-def evaluate(run: Path) -> dict[str, Any]:
+
+def evaluate(
+    run: Path, *, aggregation: str = "mean", by: Sequence[str] = (), raters: Path | None = None
+) -> dict[str, Any]:
     """Figures of a run, also written to metrics.json.
 
+    Args:
+        run: its folder.
+        aggregation: how clips become a video's or a subject's answer, one of AGGREGATION_NAMES.
+        by: columns of the manifest; a table for each.
+        raters: a CSV with the columns subject, rater, label.
+
     Returns:
-        `{side: {"clip": figures, "subject": figures, "folds": [...], "over_folds": {...}}}` for the sides
-        test and val. Probabilities are averaged over a subject's clips. Of a lock box that was opened,
-        `lock_box` has its subjects, when it was opened, and the figures of all folds' networks together.
+        `test` and `val`: `side_metrics`; `test` has `intervals` at each level as well. The validation side
+        has none: it chose the epoch, and the weights of attention. `calibration`: see `calibration_metrics`;
+        `conformal`: see `conformal_metrics`; `strata`: see `strata_tables`; `raters`: see `rater_agreement`,
+        None where none were given; and how all that was computed. Of a lock box that was opened,
+        `lock_box` has its subjects, when it was opened, and the figures of all networks together.
 
     Raises:
-        RefusedError: not a run, or one without predictions.
+        RefusedError: not a run, one without predictions, a subject with two labels, an unknown aggregation or
+            column, or ratings that cannot be used.
     """
     content = read_run(run)
     predictions = read_run_predictions(run)
-    metrics: dict[str, Any] = {"classes": content["classes"], "chance": 1 / len(content["classes"])}
+    pooling = poolings(predictions, aggregation)
+    test = predictions.where(predictions.sides == "test")
+    # What can be refused comes before what takes time.
+    strata = strata_tables(Path(content["dataset"]), by, test, pooling)
+    subjects = scores_by("subject", test, pooling)
+    agreement = None if raters is None else rater_agreement(read_raters(raters), subjects)
+    metrics: dict[str, Any] = {
+        "classes": content["classes"],
+        "chance": 1 / len(content["classes"]),
+        "aggregation": aggregation,
+        "specificity": SPECIFICITY,
+        "interval": {"method": METHOD, "level": LEVEL, "resamples": RESAMPLES, "seed": SEED},
+    }
     for side in ("test", "val"):
-        metrics[side] = side_metrics(predictions.where(predictions.sides == side))
+        metrics[side] = side_metrics(predictions.where(predictions.sides == side), pooling)
+    for level in LEVELS:
+        metrics["test"][level] |= _with_intervals(scores_by(level, test, pooling))
+    right = int(np.sum(subjects.probabilities.argmax(axis=1) == subjects.labels))
+    # Also where all answers are right, of which the bootstrap knows nothing.
+    metrics["test"]["subject"]["exact_accuracy_interval"] = _binomial_interval(right, len(subjects.labels))
+    metrics["calibration"] = calibration_metrics(predictions, pooling)
+    metrics["conformal"] = conformal_metrics(predictions, pooling)
+    metrics["strata"], metrics["raters"] = strata, agreement
     if (run / LOCK_BOX_FILE).exists():
-        metrics["lock_box"] = {
-            **content["lock_box"],
-            **lock_box_metrics(read_predictions([run / LOCK_BOX_FILE])),
+        locked = read_predictions([run / LOCK_BOX_FILE])
+        metrics["lock_box"] = content["lock_box"] | {
+            level: _with_intervals(scores_by(level, locked, pooling)) for level in LEVELS
         }
     write_json(run / METRICS_FILE, metrics)
     return metrics
 
 
-def read_run_predictions(run: Path) -> Predictions:
-    """All folds' predictions of a run."""
-    folds = read_run(run)["trained_folds"]
-    return read_predictions([fold_folder(run, fold) / PREDICTIONS for fold in folds])
+def fold_metrics(run: Path, fold: int) -> dict[str, Any]:
+    """Test figures of one fold's network by `clip` and `subject`, as `tfgma predict` averages clips."""
+    part = one_side(read_run_predictions(run), fold, "test")
+    return {
+        level: _figures(scores_by(level, part, {fold: AGGREGATIONS["mean"]})) for level in ("clip", "subject")
+    }
 
 
-def side_metrics(predictions: Predictions) -> dict[str, Any]:
-    """Figures over all folds together, for each fold, and their spread over folds."""
+def _figures(scores: Scores) -> dict[str, Any]:
+    return classification_metrics(scores.labels, scores.probabilities, scores.classes)
+
+
+def _with_intervals(scores: Scores) -> dict[str, Any]:
+    intervals = figure_intervals(scores.labels, scores.probabilities, scores.subjects, scores.classes)
+    return _figures(scores) | {"intervals": intervals}
+
+
+def side_metrics(predictions: Predictions, pooling: Mapping[int, Aggregation]) -> dict[str, Any]:
+    """Figures by clip, video and subject over all folds together, for each fold, and their spread over folds.
+
+    `networks`: the least and the greatest number of networks that answered for a subject.
+    """
     folds: list[dict[str, Any]] = []
     for fold in np.unique(predictions.folds):
         part = predictions.where(predictions.folds == fold)
-        folds.append({"fold": int(fold), "clip": clip_metrics(part), "subject": subject_metrics(part)})
+        figures = {level: _figures(scores_by(level, part, pooling)) for level in LEVELS}
+        folds.append({"fold": int(fold), **figures})
     spread = {}
-    for level in ("clip", "subject"):
+    for level in LEVELS:
         spread[level] = {name: _mean_and_deviation([fold[level][name] for fold in folds]) for name in SUMMARY}
+    networks = scores_by("subject", predictions, pooling).networks
     return {
-        "clip": clip_metrics(predictions),
-        "subject": subject_metrics(predictions),
+        **{level: _figures(scores_by(level, predictions, pooling)) for level in LEVELS},
+        "networks": [int(networks.min()), int(networks.max())],
         "folds": folds,
         "over_folds": spread,
     }
 
 
-def lock_box_metrics(predictions: Predictions) -> dict[str, Any]:
-    """Figures of the mean answer of several networks, by clip and by subject."""
-    starts = zip(predictions.videos, predictions.start_seconds, strict=True)
-    clips = [f"{video}\x00{start}" for video, start in starts]
-    figures = {}
-    for level, keys in (("clip", clips), ("subject", predictions.subjects.tolist())):
-        _, probabilities = average_by(keys, predictions.probabilities)
-        _, labels = label_by(keys, predictions.labels)
-        figures[level] = classification_metrics(labels, probabilities, predictions.classes)
-    return figures
+CALIBRATED = ("log_loss", "brier", "ece")
 
 
-def clip_metrics(predictions: Predictions) -> dict[str, Any]:
-    """Figures with every clip counted once."""
-    return classification_metrics(predictions.labels, predictions.probabilities, predictions.classes)
+def calibration_metrics(predictions: Predictions, pooling: Mapping[int, Aggregation]) -> dict[str, Any]:
+    """Log loss, Brier score and ECE of the test side, before and after a temperature fitted on validation.
+
+    Returns:
+        For the levels clip and subject: `temperatures`, one a fold, from that fold's validation answers at
+        that level; `before` and `after`.
+    """
+    found: dict[str, Any] = {}
+    for level in ("clip", "subject"):
+        before, after, temperatures = [], [], []
+        for fold in pooling:
+            val, test = (
+                scores_by(level, one_side(predictions, fold, side), pooling) for side in ("val", "test")
+            )
+            fitted = fit_temperature(val.labels, val.probabilities)
+            temperatures.append({"fold": fold, "temperature": fitted.value, "fitted": fitted.fitted})
+            before.append(test)
+            after.append(test.with_probabilities(apply_temperature(test.probabilities, fitted.value)))
+        found[level] = {"temperatures": temperatures}
+        for when, parts in (("before", before), ("after", after)):
+            figures = _figures(averaged(parts))
+            found[level][when] = {name: figures[name] for name in (*CALIBRATED, "reliability")}
+    return found
 
 
-def subject_metrics(predictions: Predictions) -> dict[str, Any]:
-    """Figures with every subject counted once a fold, by the mean probability of its clips."""
-    _, labels, probabilities = subject_scores(predictions)
-    return classification_metrics(labels, probabilities, predictions.classes)
+def conformal_metrics(predictions: Predictions, pooling: Mapping[int, Aggregation]) -> dict[str, Any]:
+    """Sets of classes for the test subjects, made with the validation subjects of the networks that answered.
+
+    The promise needs validation subjects that are like the test's. They chose the epoch, so they are answered
+    a little better; `coverage` shows what came of it.
+
+    Returns:
+        `wanted`; `coverage` (share of test subjects whose set holds their class) with its exact binomial
+        `coverage_interval`; `coverage_by_class` (None for a class without subjects); `assessed` (share with
+        exactly one class in the set) and `accuracy_of_assessed` (None where nobody is); `validation_subjects`
+        behind a set, least and greatest, and `validation_subjects_needed`, fewer than which make every set
+        full; `subjects`: for each `subject`, `label`, `set`, and `answer`, the
+        one class or UNCERTAIN.
+    """
+    ranks: dict[str, np.ndarray] = {}
+    validated: dict[str, int] = {}
+    for fold in pooling:
+        val, test = (
+            scores_by("subject", one_side(predictions, fold, side), pooling) for side in ("val", "test")
+        )
+        counts, number = conformal_ranks(val.labels, val.probabilities, test.probabilities)
+        for name, row in zip(test.names, counts, strict=True):
+            ranks[name] = ranks.get(name, 0) + row
+            validated[name] = validated.get(name, 0) + number
+    scores = scores_by("subject", predictions.where(predictions.sides == "test"), pooling)
+    behind = np.array([validated[name] for name in scores.names])
+    sets = conformal_sets(np.stack([ranks[name] for name in scores.names]), behind)
+    held = sets[np.arange(len(sets)), scores.labels]
+    single = sets.sum(axis=1) == 1
+    classes = np.array(scores.classes)
+    by_class = {
+        name: float(held[scores.labels == number].mean()) if (scores.labels == number).any() else None
+        for number, name in enumerate(scores.classes)
+    }
+    return {
+        "wanted": COVERAGE,
+        "coverage": float(held.mean()),
+        "coverage_interval": _binomial_interval(int(held.sum()), len(held)),
+        "coverage_by_class": by_class,
+        "assessed": float(single.mean()),
+        "accuracy_of_assessed": float(held[single].mean()) if single.any() else None,
+        "validation_subjects": [int(behind.min()), int(behind.max())],
+        "validation_subjects_needed": round(1 / (1 - COVERAGE)) - 1,
+        "subjects": [
+            {
+                "subject": name,
+                "label": str(classes[label]),
+                "set": classes[row].tolist(),
+                "answer": str(classes[row][0]) if row.sum() == 1 else UNCERTAIN,
+            }
+            for name, label, row in zip(scores.names, scores.labels, sets, strict=True)
+        ],
+    }
 
 
-def subject_scores(predictions: Predictions) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Names, (G,) labels and (G, C) mean probabilities of the subjects."""
-    # Validation subjects recur in several folds, each time answered by another network.
-    keys = [
-        f"{subject}\x00{fold}" for subject, fold in zip(predictions.subjects, predictions.folds, strict=True)
-    ]
-    names, probabilities = average_by(keys, predictions.probabilities)
-    _, labels = label_by(keys, predictions.labels)
-    return [name.partition("\x00")[0] for name in names], labels, probabilities
+def _binomial_interval(successes: int, trials: int) -> list[float]:
+    found = load("scipy.stats", "train").binomtest(successes, trials).proportion_ci(LEVEL, method="exact")
+    return [float(found.low), float(found.high)]
 
 
 def _mean_and_deviation(values: list[float | None]) -> dict[str, float | None] | None:

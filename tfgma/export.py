@@ -20,7 +20,7 @@ from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.schema import RefusedError
 from tfgma.bundle import BUNDLE_FILE, BUNDLE_VERSION, OUTPUT, VARIANTS, InputDescription, model_file
 from tfgma.config import StudyConfig
-from tfgma.evaluation import evaluate
+from tfgma.evaluation import fold_metrics
 from tfgma.inference import TFLiteModel
 from tfgma.outputs import LOGITS, probabilities_of
 from tfgma.report import render
@@ -210,7 +210,6 @@ def _describe(
     folder: Path,
     agreement: dict[str, dict[str, float]],
 ) -> dict[str, Any]:
-    test = next(part for part in evaluate(run)["test"]["folds"] if part["fold"] == fold)
     inputs = {
         tensor.name: InputDescription(shape=tensor.shape[1:], meaning=MEANINGS[tensor.name]).model_dump()
         for tensor in network.inputs
@@ -227,7 +226,7 @@ def _describe(
             for path in sorted(folder.glob("*.tflite"))
         },
         "agreement": agreement,
-        "metrics": {"clip": test["clip"], "subject": test["subject"]},
+        "metrics": fold_metrics(run, fold),
         "run": {
             "fold": fold,
             "dataset_sha256": content["dataset_sha256"],

@@ -9,7 +9,13 @@ import numpy as np
 
 from pipelines.optional import load
 from pipelines.schema import RefusedError
-from tfgma.aggregation import check_probabilities
+from tfgma.aggregation import LEAST_PROBABILITY, check_probabilities
+
+SPECIFICITY = 0.9
+"""Of `sensitivity_at_specificity`."""
+
+RELIABILITY_BINS = 10
+"""Equal parts of the highest probability's range, 0 to 1, of `reliability` and `ece`."""
 
 
 def classification_metrics(
@@ -31,8 +37,15 @@ def classification_metrics(
         only); `kappa` (Cohen, unweighted; None where labels and predictions are one and the same class);
         `macro_precision`, `macro_recall`, `macro_f1`; `precision`, `recall`, `f1` by class name; `auroc` by
         class name, that class against the rest (None where the labels have only one side), and
-        `macro_auroc`, the mean over the classes that have one (None where none has); `confusion_matrix`
-        (C, C) counts, a row a true class, a column a predicted one.
+        `macro_auroc`, the mean over the classes that have one (None where none has);
+        `average_precision` by class name (the step-wise sum of precision over recall, no interpolation; None
+        where the labels lack the class), and `macro_average_precision` likewise;
+        `sensitivity_at_specificity` by class name: of the thresholds at which at least SPECIFICITY of the
+        others are below, the largest share of the class that is above (None where `auroc` is);
+        `log_loss`, the mean of -ln p of the true class; `brier`, the mean over rows of the squared
+        differences summed over classes, from 0 to 2 (with two classes twice the binary figure); `ece`, the
+        expected calibration error of the predicted class, and `reliability`, the table behind it (see
+        `reliability_table`); `confusion_matrix` (C, C) counts, a row a true class, a column a predicted one.
 
     Raises:
         RefusedError: shapes that do not match, labels that are not integers in [0, C), classes that are not
@@ -62,12 +75,8 @@ def _measure(truth: np.ndarray, scores: np.ndarray, names: list[str]) -> dict[st
     precision, recall, f1, _ = sk.precision_recall_fscore_support(
         truth, predicted, labels=indices, zero_division=0
     )
-    auroc = [
-        # With one side only there is no pair to rank.
-        float(sk.roc_auc_score(truth == c, scores[:, c])) if 0 < np.sum(truth == c) < len(truth) else None
-        for c in indices
-    ]
-    defined = [value for value in auroc if value is not None]
+    each = [_ranking(truth == c, scores[:, c]) for c in indices]
+    reliability = reliability_table(truth, scores)
     # One class on both sides: kappa is 0 / 0; Matthews is 0 by convention, and scikit-learn would warn.
     same = len(present) == 1 and bool((predicted == present[0]).all())
     return {
@@ -82,10 +91,89 @@ def _measure(truth: np.ndarray, scores: np.ndarray, names: list[str]) -> dict[st
         "precision": _by_name(names, precision),
         "recall": _by_name(names, recall),
         "f1": _by_name(names, f1),
-        "auroc": dict(zip(names, auroc, strict=True)),
-        "macro_auroc": float(np.mean(defined)) if defined else None,
+        **{figure: {name: one[figure] for name, one in zip(names, each, strict=True)} for figure in RANKING},
+        "macro_auroc": _mean_of_known([one["auroc"] for one in each]),
+        "macro_average_precision": _mean_of_known([one["average_precision"] for one in each]),
+        "log_loss": log_loss(truth, scores),
+        "brier": float(np.mean(np.sum((scores - np.eye(len(names))[truth]) ** 2, axis=1))),
+        "ece": sum(
+            row["n"] / len(truth) * abs(row["accuracy"] - row["probability"])
+            for row in reliability
+            if row["n"]
+        ),
+        "reliability": reliability,
         "confusion_matrix": sk.confusion_matrix(truth, predicted, labels=indices).tolist(),
     }
+
+
+RANKING = ("auroc", "average_precision", "sensitivity_at_specificity")
+"""Figures of one class against the rest, by its probability."""
+
+
+def _ranking(is_class: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
+    """The figures in RANKING; `is_class` (N,) bool, `scores` (N,) float."""
+    sk = load("sklearn.metrics", "train")
+    count = int(is_class.sum())
+    if count == 0:
+        return dict.fromkeys(RANKING)
+    precision = float(sk.average_precision_score(is_class, scores))
+    if count == len(is_class):  # no pair to rank
+        return {"auroc": None, "average_precision": precision, "sensitivity_at_specificity": None}
+    false_share, true_share, _ = sk.roc_curve(is_class, scores, drop_intermediate=False)
+    # A share of a few is rounded; 9 of 10 is 0.9.
+    allowed = 1 - false_share >= SPECIFICITY - 1e-12
+    return {
+        "auroc": float(sk.roc_auc_score(is_class, scores)),
+        "average_precision": precision,
+        "sensitivity_at_specificity": float(true_share[allowed].max()),
+    }
+
+
+def reliability_table(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
+    """How often predictions are right, by how probable they were said to be.
+
+    Args:
+        labels: (N,) int. probabilities: (N, C) float.
+
+    Returns:
+        One row for each of RELIABILITY_BINS equal bins of the highest probability, `low` < p <= `high`, zero
+        in the first: `n`, `probability` (mean of the highest probability) and `accuracy`, both None where n
+        is 0.
+    """
+    places, highest, right = reliability_bins(labels, probabilities)
+    table = []
+    for number in range(RELIABILITY_BINS):
+        inside = places == number
+        table.append(
+            {
+                "low": number / RELIABILITY_BINS,
+                "high": (number + 1) / RELIABILITY_BINS,
+                "n": int(inside.sum()),
+                "probability": float(highest[inside].mean()) if inside.any() else None,
+                "accuracy": float(right[inside].mean()) if inside.any() else None,
+            }
+        )
+    return table
+
+
+def reliability_bins(
+    labels: np.ndarray, probabilities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N,) number of each row's bin, (N,) its highest probability, (N,) bool whether its class is right."""
+    highest = probabilities.max(axis=1)
+    edges = np.arange(1, RELIABILITY_BINS) / RELIABILITY_BINS
+    return np.searchsorted(edges, highest, side="left"), highest, probabilities.argmax(axis=1) == labels
+
+
+def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean of -ln p of the true class, p >= LEAST_PROBABILITY; labels (N,), probabilities (N, C)."""
+    true = probabilities[np.arange(len(labels)), labels]
+    return float(-np.mean(np.log(np.clip(true, LEAST_PROBABILITY, 1))))
+
+
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _by_name(names: list[str], values: np.ndarray) -> dict[str, float]:

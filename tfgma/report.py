@@ -13,9 +13,10 @@ import numpy as np
 from pipelines.build import read_index
 from pipelines.optional import load
 from pipelines.schema import RefusedError
-from tfgma.evaluation import SUMMARY, read_run_predictions, subject_scores
+from tfgma.evaluation import SUMMARY
 from tfgma.pictures import confusion_picture, curves_picture, png_bytes
-from tfgma.runs import REPORT_FILE, fold_folder, read_run
+from tfgma.runs import REPORT_FILE, fold_folder, read_run, read_run_predictions
+from tfgma.scores import poolings, scores_by
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,6 +33,7 @@ def render(template: str, **values: Any) -> str:
     )
     # A figure that does not exist, such as an AUROC with one class only, is None.
     environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.3f}"
+    environment.filters["interval"] = lambda ends: "–" if ends is None else f"{ends[0]:.2f} to {ends[1]:.2f}"
     return environment.get_template(template).render(**values)
 
 
@@ -40,7 +42,7 @@ def write_report(run: Path, metrics: dict[str, Any]) -> Path:
     content = read_run(run)
     predictions = read_run_predictions(run)
     test = predictions.where(predictions.sides == "test")
-    names, labels, probabilities = subject_scores(test)
+    by_subject = scores_by("subject", test, poolings(predictions, metrics["aggregation"]))
     subjects = [
         {
             "name": name,
@@ -49,7 +51,9 @@ def write_report(run: Path, metrics: dict[str, Any]) -> Path:
             "scores": [f"{score:.2f}" for score in scores],
             "right": bool(scores.argmax() == label),
         }
-        for name, label, scores in zip(names, labels, probabilities, strict=True)
+        for name, label, scores in zip(
+            by_subject.names, by_subject.labels, by_subject.probabilities, strict=True
+        )
     ]
     try:
         left_out = [entry for entry in read_index(Path(content["dataset"]))["videos"] if entry["left_out"]]

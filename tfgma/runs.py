@@ -17,6 +17,7 @@ import numpy as np
 
 from pipelines.config import parse_settings
 from pipelines.schema import RefusedError
+from tfgma.aggregation import label_by
 from tfgma.config import StudyConfig
 
 RUN_FILE = "run.json"
@@ -27,6 +28,9 @@ REPORT_FILE = "report.html"
 LOCK_BOX_FILE = "lock_box.csv"
 """What every fold's network answers for the lock box, once that was opened; as predictions.csv."""
 RUN_VERSION = 2
+
+COLUMNS = ["fold", "split", "video", "subject", "start_seconds", "label"]
+"""Of predictions.csv, before p_<class>..."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,18 @@ def fold_folder(run: Path, fold: int) -> Path:
     return run / f"fold_{fold}"
 
 
+def read_run_predictions(run: Path) -> Predictions:
+    """All folds' predictions of a run.
+
+    Raises:
+        RefusedError: no run, what `read_predictions` refuses, or a subject with two labels.
+    """
+    folds = read_run(run)["trained_folds"]
+    predictions = read_predictions([fold_folder(run, fold) / PREDICTIONS for fold in folds])
+    label_by(predictions.subjects.tolist(), predictions.labels)  # refuses
+    return predictions
+
+
 def environment() -> dict[str, Any]:
     """Versions and the state of the source tree, for the record."""
     packages = ("tfgma", "tensorflow", "keras", "numpy", "scikit-learn")
@@ -107,8 +123,7 @@ def environment() -> dict[str, Any]:
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Writes predictions.csv: fold, split, video, subject, start_seconds, label, then p_<class>..."""
-    header = ["fold", "split", "video", "subject", "start_seconds", "label"]
-    header += [f"p_{name}" for name in predictions.classes]
+    header = [*COLUMNS, *(f"p_{name}" for name in predictions.classes)]
     temporary = path.with_name(path.name + ".part")
     with temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -124,28 +139,42 @@ def read_predictions(paths: Sequence[Path]) -> Predictions:
     """The rows of several predictions.csv, one after the other.
 
     Raises:
-        RefusedError: a file is missing, or has no rows.
+        RefusedError: a file is missing, has no rows or other columns than the first, or a row is damaged.
     """
     rows: list[dict[str, str]] = []
+    header: list[str] = []
     for path in paths:
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                rows += list(csv.DictReader(file))
+                reader = csv.DictReader(file)
+                found = list(reader.fieldnames or [])
+                rows += list(reader)
         except OSError as error:
             raise RefusedError(
                 f"a run must have {PREDICTIONS} for each fold. Received: {error}. Train the fold again"
             ) from error
+        if found[: len(COLUMNS)] != COLUMNS or found != (header := header or found):
+            raise RefusedError(
+                f"{PREDICTIONS} must have the columns {', '.join(header or COLUMNS)} and one for each class, "
+                f"the same in every fold. Received: {', '.join(found)} in {str(path)!r}. Train the fold again"
+            )
     if not rows:
         raise RefusedError(f"{PREDICTIONS} must have rows. Received: none in {[str(path) for path in paths]}")
-    classes = tuple(name.removeprefix("p_") for name in rows[0] if name.startswith("p_"))
+    classes = tuple(name.removeprefix("p_") for name in header[len(COLUMNS) :])
     index = {name: number for number, name in enumerate(classes)}
-    return Predictions(
-        classes=classes,
-        folds=np.array([int(row["fold"]) for row in rows]),
-        sides=np.array([row["split"] for row in rows]),
-        videos=np.array([row["video"] for row in rows]),
-        subjects=np.array([row["subject"] for row in rows]),
-        start_seconds=np.array([float(row["start_seconds"]) for row in rows]),
-        labels=np.array([index[row["label"]] for row in rows]),
-        probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows]),
-    )
+    try:
+        return Predictions(
+            classes=classes,
+            folds=np.array([int(row["fold"]) for row in rows]),
+            sides=np.array([row["split"] for row in rows]),
+            videos=np.array([row["video"] for row in rows]),
+            subjects=np.array([row["subject"] for row in rows]),
+            start_seconds=np.array([float(row["start_seconds"]) for row in rows]),
+            labels=np.array([index[row["label"]] for row in rows]),
+            probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RefusedError(
+            f"{PREDICTIONS} must hold a number for each class, and a label that is one of them. "
+            f"Received: {error} in one of {[str(path) for path in paths]}. Train the fold again"
+        ) from error

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.schema import RefusedError
-from tfgma.aggregation import average_by, check_probabilities, label_by
+from tfgma.aggregation import AGGREGATIONS, average_by, check_probabilities, label_by, log_odds_by, median_by
 
 
 def draw(rng: np.random.Generator, rows: int, num_classes: int) -> np.ndarray:
@@ -111,3 +111,37 @@ def test_aggregation_needs_numpy_only() -> None:
     code = "import sys, tfgma.aggregation; print({'sklearn', 'tensorflow', 'keras'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "set()", result.stderr
+
+
+def test_medians_by_hand() -> None:
+    rows = np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.0, 0.0, 1.0], [0.2, 0.5, 0.3]])
+    names, found = median_by(["a", "a", "a", "b"], rows)
+    assert names == ["a", "b"]
+    np.testing.assert_allclose(found, [[0.6 / 0.9, 0.2 / 0.9, 0.1 / 0.9], [0.2, 0.5, 0.3]])
+    np.testing.assert_allclose(median_by(["a"] * 3, np.eye(3))[1], np.full((1, 3), 1 / 3))  # all medians zero
+
+
+def test_log_odds_are_averaged_and_sure_errors_stay_finite() -> None:
+    two = np.array([[0.1, 0.9], [0.6, 0.4], [0.3, 0.7]])
+    logits = np.log(two[:, 1] / two[:, 0]).mean()
+    np.testing.assert_allclose(log_odds_by(["a"] * 3, two)[1][0, 1], 1 / (1 + np.exp(-logits)))
+    rows = draw(np.random.default_rng(0), 6, 3)
+    _, found = log_odds_by(list("aabbbb"), rows)
+    expected = np.exp([np.log(rows[:2]).mean(axis=0), np.log(rows[2:]).mean(axis=0)])
+    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(log_odds_by(["a", "a"], np.eye(2))[1], [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_every_aggregation_gives_distributions_whatever_the_order(name: str) -> None:
+    rng = np.random.default_rng(0)
+    groups, rows = rng.choice(list("abc"), 40).tolist(), draw(rng, 40, 3)
+    order = rng.permutation(40)
+    names, found = AGGREGATIONS[name](groups, rows)
+    again, shuffled = AGGREGATIONS[name]([groups[i] for i in order], rows[order])
+    assert names == again == ["a", "b", "c"]
+    np.testing.assert_allclose(found, shuffled, rtol=1e-12)
+    check_probabilities(found)
+    np.testing.assert_allclose(AGGREGATIONS[name](list("abc"), rows[:3])[1], rows[:3], rtol=1e-6)
+    with pytest.raises(RefusedError, match="sum to one"):
+        AGGREGATIONS[name](["a"], np.array([[0.2, 0.2]]))

@@ -169,3 +169,76 @@ def test_metrics_do_not_import_a_training_framework() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "set()", result.stderr
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("num_classes", [2, 3, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_of_probabilities_equal_scikit_learn(num_classes: int, seed: int, ties: bool) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(num_classes), rng.integers(0, num_classes, 60)])
+    probabilities = rng.dirichlet(np.ones(num_classes), len(labels))
+    if ties:  # eighths, of which many are equal
+        whole = rng.multinomial(8, np.full(num_classes, 1 / num_classes), len(labels))
+        probabilities = whole / 8
+    names = NAMES[:num_classes]
+    found = measure(labels, probabilities, names)
+    for number, name in enumerate(names):
+        is_class, scores = labels == number, probabilities[:, number]
+        expected = sk.average_precision_score(is_class, scores)
+        assert found["average_precision"][name] == pytest.approx(expected, abs=1e-9)
+        assert found["auroc"][name] == pytest.approx(sk.roc_auc_score(is_class, scores), abs=1e-9)
+        best = 0.0  # every threshold by hand
+        for threshold in [*np.unique(scores), 2.0]:
+            called = scores >= threshold
+            if np.mean(~called[~is_class]) >= 0.9 - 1e-12:
+                best = max(best, np.mean(called[is_class]))
+        assert found["sensitivity_at_specificity"][name] == pytest.approx(best, abs=1e-9)
+    assert found["brier"] == pytest.approx(
+        sk.brier_score_loss(labels, probabilities, labels=range(num_classes), scale_by_half=False), abs=1e-9
+    )
+    clipped = np.clip(probabilities, 1e-8, 1)
+    expected = -np.log(clipped[np.arange(len(labels)), labels]).mean()
+    assert found["log_loss"] == pytest.approx(expected, abs=1e-9)
+    if not ties:
+        assert found["log_loss"] == pytest.approx(sk.log_loss(labels, probabilities), abs=1e-9)
+    error = 0.0
+    for low in range(10):
+        highest = probabilities.max(axis=1)
+        inside = (highest > low / 10) & (highest <= (low + 1) / 10)
+        if inside.any():
+            right = probabilities.argmax(axis=1)[inside] == labels[inside]
+            error += inside.mean() * abs(right.mean() - highest[inside].mean())
+    assert found["ece"] == pytest.approx(error, abs=1e-9)
+    assert sum(row["n"] for row in found["reliability"]) == len(labels)
+
+
+def test_reliability_by_hand() -> None:
+    # Three at 0.75, two of them right; one at 0.6, which is the upper edge of its bin, wrong.
+    probabilities = [[0.75, 0.25], [0.75, 0.25], [0.25, 0.75], [0.4, 0.6]]
+    found = measure([0, 1, 1, 0], probabilities, NAMES[:2])
+    rows = {row["low"]: row for row in found["reliability"] if row["n"]}
+    assert rows.keys() == {0.5, 0.7}
+    assert rows[0.5] == {"low": 0.5, "high": 0.6, "n": 1, "probability": 0.6, "accuracy": 0.0}
+    assert (rows[0.7]["n"], rows[0.7]["accuracy"]) == (3, pytest.approx(2 / 3))
+    assert found["ece"] == pytest.approx(0.25 * 0.6 + 0.75 * (0.75 - 2 / 3))
+    assert found["brier"] == pytest.approx(2 * (0.25**2 + 0.75**2 + 0.25**2 + 0.6**2) / 4)
+
+
+def test_sensitivity_at_nine_of_ten() -> None:
+    # Ten others, of which one stands above two of the three: 0.9 exactly is enough.
+    scores = np.array([0.95, *np.linspace(0.1, 0.3, 9), 0.9, 0.8, 0.2])
+    labels = np.array([0] * 10 + [1] * 3)
+    found = measure(labels, np.column_stack([1 - scores, scores]), NAMES[:2])
+    assert found["sensitivity_at_specificity"]["FMs"] == pytest.approx(2 / 3)
+
+
+def test_one_side_only_has_no_ranking_but_precision_where_the_class_is() -> None:
+    found = measure([1, 1], [[0.4, 0.6], [0.7, 0.3]], NAMES[:2])
+    assert found["average_precision"] == {"WMs": None, "FMs": 1.0}
+    assert found["sensitivity_at_specificity"] == {"WMs": None, "FMs": None}
+    assert found["macro_average_precision"] == 1.0
+
+
+def test_a_sure_error_has_a_finite_log_loss() -> None:
+    assert measure([0], [[0.0, 1.0]], NAMES[:2])["log_loss"] == pytest.approx(-np.log(1e-8))

@@ -16,12 +16,13 @@ from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, RefusedError
 from tfgma.bundle import VARIANTS, read_bundle
 from tfgma.config import load_study
-from tfgma.evaluation import evaluate, read_run_predictions, subject_scores
+from tfgma.evaluation import evaluate
 from tfgma.export import convert, export
 from tfgma.inference import Predictor, TFLiteModel
 from tfgma.optimizers import make_optimizer
 from tfgma.report import write_report
-from tfgma.runs import read_run
+from tfgma.runs import read_run, read_run_predictions
+from tfgma.scores import poolings, scores_by
 from tfgma.training import train
 
 STUDY = Path(__file__).parents[1] / "study.yaml"
@@ -124,7 +125,8 @@ def test_metrics_are_those_of_the_predictions(run):
     assert metrics["test"]["clip"]["kappa"] == pytest.approx(
         cohen_kappa_score(test.labels, test.probabilities.argmax(axis=1))
     )
-    names, _, probabilities = subject_scores(test)
+    scores = scores_by("subject", test, poolings(test, "mean"))
+    names, probabilities = scores.names, scores.probabilities
     assert metrics["test"]["subject"]["n"] == len(names) == 6
     one = test.subjects == names[0]
     np.testing.assert_allclose(probabilities[0], test.probabilities[one].mean(axis=0))

@@ -38,13 +38,15 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
     """A table on stdout."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else 160)
-    table = Table(title=title, title_justify="left")
+    # A name in square brackets is a name, not Rich's markup.
+    table = Table(title=Text(title), title_justify="left")
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     console.print(table)
 
 

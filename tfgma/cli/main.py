@@ -14,7 +14,7 @@ from pipelines.schema import RefusedError
 from tfgma.cli.benchmark import benchmark
 from tfgma.cli.console import silence_native_logs
 from tfgma.cli.data import build_tfrecords, inspect, preview, synthesize
-from tfgma.cli.study import demo, evaluate, export, predict, train
+from tfgma.cli.study import compare, demo, evaluate, export, predict, train
 from tfgma.cli.weights import convert_weights
 
 
@@ -37,6 +37,7 @@ COMMANDS = (
     inspect,
     train,
     evaluate,
+    compare,
     export,
     predict,
     convert_weights,

@@ -1,4 +1,4 @@
-"""Commands of a study: train, evaluate, export, predict, demo."""
+"""Commands of a study: train, evaluate, compare, export, predict, demo."""
 
 from __future__ import annotations
 
@@ -45,50 +45,152 @@ def train(
         click.echo(f"trained folds {run['trained_folds']} in {out}; tensorboard --logdir {out}")
 
 
+AGGREGATION = click.option(
+    "--aggregation",
+    default="mean",
+    show_default=True,
+    help="How clips become one answer: mean, median, log_odds or attention.",
+)
+
+
 @click.command()
 @click.argument("run", type=PATH)
+@AGGREGATION
+@click.option(
+    "--by", multiple=True, metavar="COLUMN", help="A table by a column of the manifest; repeatable."
+)
+@click.option("--raters", type=PATH, help="A CSV subject,rater,label: kappa between raters and model.")
 @click.option("--lock-box", is_flag=True, help="Ask about the subjects who were locked away; it is recorded.")
 @JSON
-def evaluate(run: Path, lock_box: bool, as_json: bool) -> None:
-    """Write RUN/metrics.json and RUN/report.html: clips and subjects of the test and validation sides.
+def evaluate(
+    run: Path, aggregation: str, by: tuple[str, ...], raters: Path | None, lock_box: bool, as_json: bool
+) -> None:
+    """Write RUN/metrics.json and RUN/report.html: by clip, video and subject, tested and validated.
 
     \b
     Example:
-      tfgma evaluate run
+      tfgma evaluate run --by site --by age_weeks --raters second_raters.csv
     """
     from tfgma.evaluation import SUMMARY
     from tfgma.evaluation import evaluate as evaluate_run
     from tfgma.report import write_report
 
+    metrics = evaluate_run(run, aggregation=aggregation, by=by, raters=raters)
     if lock_box:
+        # Only now, when nothing is left to be refused.
         from tfgma.lock_box import open_lock_box
 
         open_lock_box(run)
-    metrics = evaluate_run(run)
+        metrics = evaluate_run(run, aggregation=aggregation, by=by, raters=raters)
     report = write_report(run, metrics)
     if as_json:
         print_json({**metrics, "report": str(report)})
         return
+    subject = metrics["test"]["subject"]
+    spread = metrics["test"]["over_folds"]["subject"]
     rows = [
-        [name.replace("_", " "), *(_figure(metrics[side][level][name]) for side, level in SIDES_AND_LEVELS)]
+        [
+            name.replace("_", " "),
+            f"{_figure(subject[name])}  {_interval(subject['intervals'][name])}",
+            "-"
+            if spread[name] is None
+            else f"{_figure(spread[name]['mean'])} ± {_figure(spread[name]['sd'])}",
+            *(_figure(metrics[side][level][name]) for side, level in SIDES_AND_LEVELS),
+        ]
         for name in SUMMARY
     ]
-    header = ["figure", *(f"{side}, by {level}" for side, level in SIDES_AND_LEVELS)]
-    print_table(f"chance accuracy {metrics['chance']:.2f}", header, rows)
+    header = ["figure", "test, by subject, 95 %", "mean ± sd over folds"]
+    header += [f"{side}, by {level}" for side, level in SIDES_AND_LEVELS]
+    title = f"{subject['n']} test subjects; chance accuracy {metrics['chance']:.2f}; clips by {aggregation}"
+    print_table(title, header, rows)
+    for column, table in metrics["strata"].items():
+        figures = [name for name in table[0] if name not in ("value", "subjects", "clips")]
+        rows = [
+            [
+                row["value"],
+                str(row["subjects"]),
+                *(f"{_figure(row[name]['value'])}  {_interval(row[name]['interval'])}" for name in figures),
+            ]
+            for row in table
+        ]
+        print_table(f"test, by {column}", [column, "subjects", *(n.replace("_", " ") for n in figures)], rows)
+    if metrics["raters"]:
+        rows = [
+            [
+                f"{pair['first']} and {pair['second']}",
+                str(pair["n"]),
+                f"{_figure(pair['kappa'])}  {_interval(pair['kappa_interval'])}",
+            ]
+            for pair in metrics["raters"]["pairs"]
+        ]
+        print_table("agreement on test subjects", ["raters", "subjects", "kappa, 95 %"], rows)
+    conformal = metrics["conformal"]
+    needed = conformal["validation_subjects_needed"]
+    click.echo(
+        f"accuracy by subject, exact binomial 95 %: {_interval(subject['exact_accuracy_interval'])}\n"
+        f"sets for {conformal['wanted']:.0%} coverage: {conformal['coverage']:.0%} of test subjects covered "
+        f"({_interval(conformal['coverage_interval'])}), {conformal['assessed']:.0%} assessed, the others "
+        f"not assessable / uncertain; {conformal['validation_subjects'][0]} validation subjects behind a "
+        f"set, {needed} are needed"
+    )
     if lock_box:
         found = metrics["lock_box"]
         click.echo(
             f"lock box, opened {', '.join(found['opened'])}: accuracy "
-            f"{_figure(found['subject']['accuracy'])} of {found['subject']['n']} subjects"
+            f"{_figure(found['subject']['accuracy'])}  "
+            f"{_interval(found['subject']['intervals']['accuracy'])} of {found['subject']['n']} subjects"
         )
     click.echo(f"report: {report}")
 
 
-SIDES_AND_LEVELS = [("test", "subject"), ("test", "clip"), ("val", "subject")]
+SIDES_AND_LEVELS = [("test", "video"), ("test", "clip"), ("val", "subject")]
 
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _chance(p: float | None) -> str:
+    return "no p" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.2f} to {ends[1]:.2f}"
+
+
+@click.command()
+@click.argument("run_a", type=PATH)
+@click.argument("run_b", type=PATH)
+@AGGREGATION
+@JSON
+def compare(run_a: Path, run_b: Path, aggregation: str, as_json: bool) -> None:
+    """Compare two runs on the same test subjects: paired bootstrap, DeLong's and McNemar's tests.
+
+    \b
+    Example:
+      tfgma compare run_two_stream run_image
+    """
+    from tfgma.comparison import compare as compare_runs
+
+    found = compare_runs(run_a, run_b, aggregation=aggregation)
+    if as_json:
+        print_json({"a": str(run_a), "b": str(run_b), **found})
+        return
+    rows = [
+        [
+            name.replace("_", " "),
+            *(_figure(one[key]) for key in ("a", "b", "difference")),
+            _interval(one["interval"]),
+        ]
+        for name, one in found["differences"].items()
+    ]
+    header = ["figure", "a", "b", "a - b", "95 %"]
+    print_table(f"{found['subjects']} test subjects; a is {run_a}, b is {run_b}", header, rows)
+    for name, test in found["delong"].items():
+        if test is not None:
+            click.echo(f"DeLong, AUROC of {name}: {_figure(test['difference'])}, {_chance(test['p'])}")
+    test = found["mcnemar"]
+    click.echo(f"McNemar: {test['only_a']} right in a only, {test['only_b']} in b only, {_chance(test['p'])}")
 
 
 @click.command()

@@ -1,0 +1,87 @@
+"""How far probabilities can be believed: a temperature, and sets that hold the truth as often as promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.optional import load
+from tfgma.aggregation import LEAST_PROBABILITY
+from tfgma.metrics import log_loss
+
+TEMPERATURES = (0.05, 20.0)
+"""Where it is looked for."""
+
+COVERAGE = 0.9
+"""Share of subjects whose set shall hold their class."""
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """What logits are divided by; one, and not `fitted`, where validation cannot tell."""
+
+    value: float
+    fitted: bool
+
+
+def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> Temperature:
+    """The temperature of least log loss (Guo et al., ICML 2017).
+
+    Answers that are all right would ask for a temperature of zero, which makes every later error a sure one:
+    then none is fitted.
+
+    Args:
+        labels: (N,) int. probabilities: (N, C) float, of validation rows only.
+    """
+    if (probabilities.argmax(axis=1) == labels).all():
+        return Temperature(1.0, fitted=False)
+    found = load("scipy.optimize", "train").minimize_scalar(
+        lambda log_value: log_loss(labels, apply_temperature(probabilities, float(np.exp(log_value)))),
+        bounds=np.log(TEMPERATURES),
+        method="bounded",
+        options={"xatol": 1e-8},
+    )
+    return Temperature(float(np.exp(found.x)), fitted=True)
+
+
+def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """(N, C) probabilities whose logits, ln p (p >= LEAST_PROBABILITY), are divided by `temperature`."""
+    logits = np.log(np.clip(probabilities, LEAST_PROBABILITY, 1)) / temperature
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def conformal_ranks(
+    labels: np.ndarray, probabilities: np.ndarray, candidates: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """How many validation subjects fit their class no better than each candidate would fit each class.
+
+    A subject fits a class the better the higher its probability is.
+
+    Args:
+        labels: (V,) int. probabilities: (V, C) float, of validation subjects.
+        candidates: (N, C) float.
+
+    Returns:
+        (N, C) int counts, and V.
+    """
+    fits = np.sort(probabilities[np.arange(len(labels)), labels])
+    return np.searchsorted(fits, candidates, side="right"), len(labels)
+
+
+def conformal_sets(ranks: np.ndarray, validated: np.ndarray) -> np.ndarray:
+    """Sets that hold the true class for at least COVERAGE of exchangeable subjects.
+
+    A class is in the set where (ranks + 1) / (validated + 1) is above 1 - COVERAGE: split conformal
+    prediction (Vovk et al. 2005); with ranks and numbers added over several networks, the cross-conformal one
+    (Vovk 2015).
+
+    Args:
+        ranks: (N, C) int, of `conformal_ranks`. validated: (N,) int, validation subjects behind each row.
+
+    Returns:
+        (N, C) bool. With fewer than 9 validation subjects every set is full.
+    """
+    # One part in a thousand million: (ranks + 1) that should equal the limit is not in.
+    return ranks + 1 > (1 - COVERAGE) * (validated[:, None] + 1) + 1e-9
