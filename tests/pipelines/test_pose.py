@@ -1,5 +1,6 @@
 import hashlib
 import shutil
+import sys
 import tarfile
 import zipfile
 
@@ -172,8 +173,9 @@ def test_no_careful_network_is_one_sentence(tmp_path, monkeypatch, fault):
     monkeypatch.setenv("TFGMA_CACHE", str(tmp_path))
     if fault == "no npm":
         monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(model_room, "PACKAGE", "@mediapipe/pose@0.0.0")
-    with pytest.raises(RefusedError, match=r"which npm .* fetches. Received: .+ set pose.careful to false$"):
+    with pytest.raises(RefusedError, match=r"which npm fetches. Received: .+ set pose.careful to false$"):
         careful_model()
     assert not list(tmp_path.iterdir())
 
