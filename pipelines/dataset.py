@@ -37,6 +37,9 @@ from pipelines.transforms import (
 
 DEFAULT_INPUTS = InputSettings()
 
+SHUFFLED_RECORDS = 1024
+"""Records that wait to be drawn from, where decoded clips are not kept in memory."""
+
 META = (Feature.LABEL, Feature.CLASS, Feature.SUBJECT, Feature.VIDEO, Feature.START_SECONDS)
 """What goes along with a clip's inputs: label and identity."""
 
@@ -81,8 +84,9 @@ def clip_dataset(
     seed: int = 0,
     cache: bool = False,
     sampling: Sampling | None = None,
+    epochs: range = range(1),
 ) -> tf.data.Dataset:
-    """Batches `(inputs, meta)`.
+    """Batches `(inputs, meta)` of passes over the clips, one after the other.
 
     `inputs`: dict of those that are asked for, each (B, *pipelines.inputs.input_shape(name)) float32: `image`
     (the window's middle frame), `frames`, `slow`, `fast` (frames spread over the window), RGB
@@ -94,63 +98,79 @@ def clip_dataset(
             jitter, anywhere.
         modalities: what the records hold (index["modalities"]).
         augmentation: given for training, None for everything else.
-        cache: keeps decoded clips in memory (uint8) after the first epoch.
-        sampling: which clips of these shards each epoch takes, drawn anew by `seed`; None for each once.
+        shuffle: takes the clips of each pass in another order.
+        seed: with a pass's number it fixes that pass's order, draw and augmentation.
+        cache: keeps decoded clips in memory (uint8) after the first pass.
+        sampling: which clips of these shards each pass takes, drawn anew; None for each once.
+        epochs: numbers of the passes. A pass is the same whichever pass came before.
 
     Raises:
         RefusedError: the records hold no such input, or their clips are too short for it.
     """
     refuse_missing(inputs, modalities)
     plan = _Plan.of(spec, settings, inputs, modalities, bool(augmentation and augmentation.temporal_jitter))
-    # Each record with its number, counted through the shards in their order.
-    firsts = sampling.firsts if sampling else [0] * len(shards)
-    files = tf.data.Dataset.from_tensor_slices(([str(path) for path in shards], np.array(firsts)))
-    records = files.interleave(
-        lambda path, first: tf.data.TFRecordDataset(path).enumerate(first),
-        cycle_length=4 if shuffle else 1,
-        num_parallel_calls=1,
-        deterministic=True,
-    )
+    paths, firsts = [str(path) for path in shards], sampling.firsts if sampling else [0] * len(shards)
+    if shuffle and cache:
+        # What is cached keeps one order for good; shards lie class by class.
+        order = np.random.default_rng(seed).permutation(len(paths))
+        paths, firsts = [paths[i] for i in order], [firsts[i] for i in order]
+    # Each record will be read with its number, counted through the shards as they were given.
+    files = tf.data.Dataset.from_tensor_slices((paths, np.array(firsts)))
+
+    def read(files: tf.data.Dataset) -> tf.data.Dataset:
+        return files.interleave(
+            lambda path, first: tf.data.TFRecordDataset(path).enumerate(first),
+            cycle_length=4 if shuffle else 1,
+            num_parallel_calls=1,
+            deterministic=True,
+        )
 
     def decode(number: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         return number, _decode(record, plan)
 
-    # A cache must have seen all clips, so the draw comes behind it; else before what is not drawn is decoded.
-    if sampling and not cache:
-        records = _drawn(records, sampling, seed)
-    numbered = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    if cache:
-        numbered = numbered.cache()
-    if sampling and cache:
-        numbered = _drawn(numbered, sampling, seed)
-    clips = numbered.map(lambda number, clip: clip)
-    if shuffle:
-        clips = clips.shuffle(1024, seed=seed, reshuffle_each_iteration=True)
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
+    decoded = read(files).map(decode, num_parallel_calls=tf.data.AUTOTUNE).cache() if cache else None
 
-    def finish(
-        clip: dict[str, tf.Tensor], pair: tf.Tensor
-    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        return _finish(clip, pair, plan, augmentation)
+    def one_pass(epoch: tf.Tensor) -> tf.data.Dataset:
+        if decoded is not None:
+            # Clips that lie in memory anyway can all be drawn from.
+            clips, drawn_from = decoded, max(SHUFFLED_RECORDS, sum(sampling.clips) if sampling else 0)
+        else:
+            around = files.shuffle(len(paths), seed=_seed(seed, epoch)) if shuffle else files
+            clips, drawn_from = read(around), SHUFFLED_RECORDS
+        if sampling and not sampling.takes_all:
+            clips = _drawn(clips, sampling, seed, epoch)
+        if shuffle:
+            clips = clips.shuffle(drawn_from, seed=_seed(seed, epoch))
+        if decoded is None:
+            clips = clips.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 
-    finished = tf.data.Dataset.zip(clips, seeds).map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-    return finished.batch(batch_size).prefetch(2)
+        def finish(place: tf.Tensor, content: tuple[tf.Tensor, dict[str, tf.Tensor]]) -> tuple[Any, Any]:
+            pair = tf.random.fold_in(tf.cast([seed, epoch], tf.int32), tf.cast(place, tf.int32))
+            return _finish(content[1], pair, plan, augmentation)
+
+        return clips.enumerate().map(finish, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+
+    if len(epochs) == 1:
+        return one_pass(tf.constant(epochs[0], tf.int64)).prefetch(2)
+    # One dataset for all passes: the next begins to be read while the last batches of one are trained on.
+    return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_pass).prefetch(2)
 
 
-def _drawn(numbered: tf.data.Dataset, sampling: Sampling, seed: int) -> tf.data.Dataset:
-    """Each of (number, content) as often as this epoch's draw says."""
+def _seed(seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """A seed of its own for each pass, as Dataset.shuffle takes it."""
+    pair = tf.cast([seed, epoch], tf.int32)
+    return tf.random.stateless_uniform((), pair, maxval=tf.int64.max, dtype=tf.int64)
 
-    def draw(number: tf.Tensor) -> tf.Tensor:
-        times = tf.numpy_function(sampling.draw, [number], tf.int64)
-        return tf.ensure_shape(times, (sum(sampling.clips),))
 
-    draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1).map(draw)
-    times = draws.flat_map(lambda one: tf.data.Dataset.from_tensors(one).repeat())
+def _drawn(numbered: tf.data.Dataset, sampling: Sampling, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
+    """Each of (number, content) as often as this pass's draw says."""
+    times = tf.numpy_function(lambda epoch: sampling.draw((seed, int(epoch))), [epoch], tf.int64)
+    times = tf.ensure_shape(times, (sum(sampling.clips),))
 
-    def repeated(content: tuple[tf.Tensor, Any], times: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensors(content).repeat(times[content[0]])
+    def repeated(number: tf.Tensor, content: Any) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensors((number, content)).repeat(times[number])
 
-    return tf.data.Dataset.zip(numbered, times).flat_map(repeated)
+    return numbered.flat_map(repeated)
 
 
 @dataclass(frozen=True)

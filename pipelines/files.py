@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from pipelines.schema import RefusedError
 
 PART = ".part"
 """Ending of a file that is still being written."""
@@ -35,6 +38,39 @@ def written_whole(path: Path, writer: str = "") -> Iterator[Path]:
             sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held(folder: Path, wait_seconds: float = 0) -> Iterator[None]:
+    """Keeps every other process out of the block that holds `folder`; the system frees what a process held.
+
+    On Windows, where folders cannot be locked, nobody is kept out.
+
+    Raises:
+        RefusedError: another process still holds it after `wait_seconds`.
+    """
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        until = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise RefusedError(
+                        f"a folder must be written by one process at a time. Received: {str(folder)!r}, "
+                        "which another one writes. Wait for its end, or stop it"
+                    ) from None
+                time.sleep(0.2)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ size is unknown; here one draw, by seed, is applied to all inputs of a clip, wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,9 @@ class Mixing:
         return bool(self.mixup or self.cutmix)
 
 
-def sample_mixing(mixing: Mixing, batch: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def sample_mixing(
+    mixing: Mixing, batch: int, size: int, seed: int | Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws for a batch of clips whose pictures have `size` px a side.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,11 @@ class Sampling:
         """The number, of 0 to N - 1, of each shard's first clip."""
         return [0, *np.cumsum(self.clips)[:-1].tolist()]
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether every epoch takes each clip once."""
+        return self.clips_per_subject is None and not self.balanced
+
     def class_counts(self) -> dict[str, int]:
         """Clips of each class in an epoch."""
         counts = self._before_balance()
@@ -34,7 +40,7 @@ class Sampling:
         # Common classes give up what rare ones gain, so that an epoch stays as long as it was.
         return dict.fromkeys(counts, max(1, round(sum(counts.values()) / len(counts))))
 
-    def draw(self, seed: int) -> np.ndarray:
+    def draw(self, seed: int | Sequence[int]) -> np.ndarray:
         """How often an epoch takes each clip: (N,) int64.
 
         A subject's clips are drawn without repeating; so are a class's, until each was drawn.

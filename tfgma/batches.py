@@ -22,6 +22,7 @@ def for_fit(
     mixing: Mixing | None = None,
     size: int = 1,
     seed: int = 0,
+    first: int = 0,
 ) -> tf.data.Dataset:
     """`(inputs, labels)` or, with class weights, `(inputs, labels, weights)` from batches `(inputs, meta)`.
 
@@ -34,55 +35,91 @@ def for_fit(
         num_classes: C.
         one_logit: two classes by one logit, of the second.
         class_weights: one for each class.
-        mixing: draws anew in each epoch, by `seed`.
+        mixing: draws anew for each batch, by `seed` and the batch's number.
         size: px a side of the pictures that are mixed.
         seed: of the mixing.
+        first: number of the first batch of `data`.
     """
 
     def finish(
-        inputs: dict[str, tf.Tensor], meta: dict[str, tf.Tensor], number: tf.Tensor
+        number: tf.Tensor, batch: tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
     ) -> tuple[Any, ...]:
+        inputs, meta = batch
         labels = tf.one_hot(meta[Feature.LABEL], num_classes)
         if mixing:
-            partner, own = _draw(mixing, tf.shape(labels)[0], size, number)
+            partner, own = _draw(mixing, tf.shape(labels)[0], size, seed, number)
             inputs, labels = mix_inputs(inputs, partner, own), mix_labels(labels, partner, own)
         wanted = dict.fromkeys(heads, labels[:, 1:] if one_logit else labels)
         if class_weights is None:
             return inputs, wanted
         return inputs, wanted, tf.linalg.matvec(labels, tf.constant(class_weights, tf.float32))
 
-    numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    numbered = tf.data.Dataset.zip(data, numbers).map(lambda batch, number: (*batch, number))
-    return numbered.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    return data.enumerate(first).map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
-def _draw(mixing: Mixing, batch: tf.Tensor, size: int, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _draw(
+    mixing: Mixing, batch: tf.Tensor, size: int, seed: int, number: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     def sample(batch: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return sample_mixing(mixing, int(batch), size, int(number))
+        return sample_mixing(mixing, int(batch), size, (seed, int(number)))
 
     partner, own = tf.numpy_function(sample, [batch, number], (tf.int32, tf.float32))
     return tf.ensure_shape(partner, (None,)), tf.ensure_shape(own, (None, size, size))
 
 
 class BatchVideos:
-    """Remembers whose clips the batches of the epoch held, since no string reaches a training step."""
+    """Remembers whose clips the last batches held, since no string reaches a training step."""
+
+    KEPT = 64
+    """Batches; more than are ever made ahead of the step that takes one."""
 
     def __init__(self) -> None:
         """Nothing yet."""
         self._videos: dict[int, list[str]] = {}
 
-    def noted(self, data: tf.data.Dataset) -> tf.data.Dataset:
-        """The same batches `(inputs, meta)`, noted as they pass."""
+    def noted(self, data: tf.data.Dataset, first: int = 0) -> tf.data.Dataset:
+        """The same batches `(inputs, meta)`, noted as they pass; `first` is the first one's number."""
 
         def note(number: tf.Tensor, batch: tuple[Any, Any]) -> tuple[Any, Any]:
             tf.numpy_function(self._note, [number, batch[1][Feature.VIDEO]], [])
             return batch
 
-        return data.enumerate().map(note)
+        return data.enumerate(first).map(note)
 
-    def of(self, step: int) -> list[str]:
-        """Videos of the epoch's batch `step`, counted from 0, each once."""
-        return self._videos[step]
+    def of(self, number: int) -> list[str]:
+        """Videos of a batch, each once."""
+        return self._videos[number]
 
     def _note(self, number: np.ndarray, videos: np.ndarray) -> None:
         self._videos[int(number)] = sorted({video.decode() for video in videos})
+        self._videos.pop(int(number) - self.KEPT, None)
+
+
+class InputWait:
+    """Measures how long training steps wait for their batches."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._seconds = 0.0
+
+    def measured(self, data: tf.data.Dataset) -> tf.data.Dataset:
+        """The same batches; behind what makes them ahead of their time."""
+
+        def note(asked: tf.Tensor, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+            tf.numpy_function(self._add, [tf.timestamp() - asked], [])
+            return batch
+
+        # A zip asks one after the other, so the clock is read when a step asks for its batch.
+        clock = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
+        options = tf.data.Options()
+        # Nothing may ask ahead of the step.
+        options.experimental_optimization.inject_prefetch = False
+        return tf.data.Dataset.zip(clock, data).map(note).with_options(options)
+
+    def taken(self) -> float:
+        """Seconds since this was last asked."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+    def _add(self, seconds: np.ndarray) -> None:
+        self._seconds += float(seconds)

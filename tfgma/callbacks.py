@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,8 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.clips import Clip
+from pipelines.files import written_whole
 from pipelines.schema import ClipSpec, RefusedError
 from tfgma.answers import predict
+from tfgma.batches import InputWait
 from tfgma.outputs import LOGITS
 from tfgma.pictures import clip_strip, confusion_picture
 
@@ -20,11 +25,15 @@ Progress = Callable[[int, int, str], None]
 """Called with epochs done, epochs in all, and a line of figures."""
 
 
+TIMING = ("train_seconds", "input_wait")
+"""Figures of an epoch that differ from run to run."""
+
+
 class FiniteLoss(keras.callbacks.Callback):
     """Stops a training whose loss is no number any more, and says where."""
 
-    def __init__(self, fold: int, videos: Callable[[int], Sequence[str]]) -> None:
-        """`videos`: those of a step's batch."""
+    def __init__(self, fold: int, videos: Callable[[int, int], Sequence[str]]) -> None:
+        """`videos`: those of the batch of an epoch's step, both counted from 0."""
         super().__init__()
         self._fold, self._videos, self._epoch = fold, videos, 0
 
@@ -36,7 +45,7 @@ class FiniteLoss(keras.callbacks.Callback):
         """Keras calls this with the epoch's mean so far, which one such step spoils."""
         loss = float((logs or {})["loss"])
         if not math.isfinite(loss):
-            where = f"step {batch + 1}, on clips of {', '.join(self._videos(batch))}"
+            where = f"step {batch + 1}, on clips of {', '.join(self._videos(self._epoch, batch))}"
             self._refuse(loss, where, "look at these videos")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -52,23 +61,53 @@ class FiniteLoss(keras.callbacks.Callback):
         )
 
 
-class BestNetwork(keras.callbacks.Callback):
-    """Saves the whole network after each epoch of least validation loss."""
+class PlainWeights(keras.callbacks.Callback):
+    """Gives each epoch's weights to the network that is saved and asked in place of the trained one."""
 
-    def __init__(self, network: keras.Model, path: Path, saved: keras.Model | None = None) -> None:
-        """What to save, and where; `saved` is the same network, which is written with its weights."""
+    def __init__(self, network: keras.Model, plain: keras.Model) -> None:
+        """From which to which."""
         super().__init__()
-        self._network, self._path, self._least = network, path, np.inf
-        self._saved = saved or network
+        self._network, self._plain = network, plain
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Keras calls this."""
-        loss = (logs or {})["val_loss"]
-        if loss < self._least or epoch == 0:
-            self._least = loss
-            if self._saved is not self._network:
-                self._saved.set_weights(self._network.get_weights())
-            self._saved.save(self._path)
+        self._plain.set_weights(self._network.get_weights())
+
+
+class BestNetwork(keras.callbacks.Callback):
+    """Saves the whole network after each epoch of least validation loss."""
+
+    def __init__(self, network: keras.Model, path: Path) -> None:
+        """What to save, and where."""
+        super().__init__()
+        self._network, self._path = network, path
+        self.least = math.inf
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keras calls this.
+
+        Raises:
+            RefusedError: the disk is full, say; the network that was saved before is still there.
+        """
+        loss = float((logs or {})["val_loss"])
+        if not (loss < self.least or epoch == 0):
+            return
+        self.least = loss
+        try:
+            # Keras looks at the ending, so the temporary name has it too.
+            with written_whole(self._path) as temporary:
+                whole = temporary.with_suffix(self._path.suffix)
+                try:
+                    self._network.save(whole)
+                    os.replace(whole, temporary)
+                finally:
+                    whole.unlink(missing_ok=True)
+        except OSError as error:
+            raise RefusedError(
+                f"the run's folder must take the network of the best epoch. Received: {error} in "
+                f"{str(self._path.parent)!r}, after epoch {epoch + 1}. Make room, then call "
+                "tfgma train --resume"
+            ) from error
 
 
 class PlainFigures(keras.callbacks.Callback):
@@ -87,6 +126,32 @@ class PlainFigures(keras.callbacks.Callback):
                 logs[plain] = value  # type: ignore[index]
 
 
+class HistoryFile(keras.callbacks.Callback):
+    """Writes the figures of all epochs so far, one row each, as CSV."""
+
+    def __init__(self, path: Path, only: Sequence[str] | None = None) -> None:
+        """Where, and which figures; None for all that are known by then."""
+        super().__init__()
+        self._path, self._only = path, only
+        self.rows: list[dict[str, float]] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keras calls this."""
+        figures = {
+            name: float(value)
+            for name, value in (logs or {}).items()
+            if self._only is None or name in self._only
+        }
+        self.rows.append({"epoch": epoch, **figures})
+        with (
+            written_whole(self._path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, self.rows[0])
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
 class LearningRate(keras.callbacks.Callback):
     """Adds the optimizer's current rate to the logs, for TensorBoard and the history."""
 
@@ -96,12 +161,38 @@ class LearningRate(keras.callbacks.Callback):
             logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
+class Timing(keras.callbacks.Callback):
+    """Adds to the logs how long the epoch's steps took, and which share of that they waited for batches."""
+
+    def __init__(self, wait: InputWait) -> None:
+        """`wait`: measures the batches."""
+        super().__init__()
+        self._wait, self._begun, self._seconds = wait, 0.0, 0.0
+        self._training = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keras calls this."""
+        self._begun, self._training = time.perf_counter(), True
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Keras calls this when the steps are over and the validation begins."""
+        if self._training:
+            self._seconds, self._training = time.perf_counter() - self._begun, False
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keras calls this."""
+        if logs is not None:
+            logs["train_seconds"] = self._seconds
+            logs["input_wait"] = self._wait.taken() / self._seconds
+
+
 class TensorBoardPictures(keras.callbacks.Callback):
     """An example clip at the start; the validation side's confusion matrix every few epochs."""
 
     def __init__(
         self,
         logs: Path,
+        network: keras.Model,
         validation: tf.data.Dataset,
         classes: Sequence[str],
         example: Clip,
@@ -110,6 +201,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
     ) -> None:
         """Keeps what the pictures are made from; `every` in epochs."""
         super().__init__()
+        self._network = network
         self._logs, self._validation, self._classes = logs / "pictures", validation, classes
         self._example, self._spec, self._every = example, spec, every
 
@@ -124,7 +216,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         """Keras calls this."""
         if (epoch + 1) % self._every:
             return
-        answers = predict(self.model, self._validation, self._classes, 0, "val")
+        answers = predict(self._network, self._validation, self._classes, 0, "val")
         size = len(self._classes)
         matrix = np.zeros((size, size), int)
         np.add.at(matrix, (answers.labels, answers.probabilities.argmax(axis=1)), 1)

@@ -9,6 +9,7 @@ from pipelines.build import INDEX, file_digest, read_index
 from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.schema import RefusedError
 from tfgma.answers import join, predict
+from tfgma.fitting import EVALUATION_BATCH
 from tfgma.runs import (
     LOCK_BOX_FILE,
     MODEL_FILE,
@@ -19,7 +20,6 @@ from tfgma.runs import (
     write_json,
     write_predictions,
 )
-from tfgma.training import EVALUATION_BATCH
 from tfgma.weights.pretrained import load_network
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.config import parse_settings
+from pipelines.files import written_whole
 from pipelines.schema import RefusedError
 from tfgma.aggregation import label_by
 from tfgma.config import StudyConfig
@@ -23,6 +23,10 @@ from tfgma.config import StudyConfig
 RUN_FILE = "run.json"
 PREDICTIONS = "predictions.csv"
 MODEL_FILE = "model.keras"
+HISTORY = "history.csv"
+TIMING_FILE = "timing.csv"
+LOGS = "logs"
+"""Of TensorBoard."""
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
 LOCK_BOX_FILE = "lock_box.csv"
@@ -56,10 +60,9 @@ class Predictions:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON under a temporary name, then renames."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    """Writes JSON, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -99,6 +102,11 @@ def read_run_predictions(run: Path) -> Predictions:
         RefusedError: no run, what `read_predictions` refuses, or a subject with two labels.
     """
     folds = read_run(run)["trained_folds"]
+    if not folds:
+        raise RefusedError(
+            f"RUN must have a fold that is trained to its end. Received: none in {str(run)!r}. "
+            f"Call tfgma train --out {run} --resume"
+        )
     predictions = read_predictions([fold_folder(run, fold) / PREDICTIONS for fold in folds])
     label_by(predictions.subjects.tolist(), predictions.labels)  # refuses
     return predictions
@@ -106,7 +114,7 @@ def read_run_predictions(run: Path) -> Predictions:
 
 def environment() -> dict[str, Any]:
     """Versions and the state of the source tree, for the record."""
-    packages = ("tfgma", "tensorflow", "keras", "numpy", "scikit-learn")
+    packages = ("tfgma", "tensorflow", "jax", "torch", "keras", "numpy", "scikit-learn")
     git = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         cwd=Path(__file__).parent,
@@ -116,23 +124,29 @@ def environment() -> dict[str, Any]:
     )
     return {
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "packages": {name: importlib.metadata.version(name) for name in packages if _is_installed(name)},
         "git": git.stdout.strip() or None,
     }
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Writes predictions.csv: fold, split, video, subject, start_seconds, label, then p_<class>..."""
     header = [*COLUMNS, *(f"p_{name}" for name in predictions.classes)]
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         for i in range(len(predictions.labels)):
             row = [predictions.folds[i], predictions.sides[i], predictions.videos[i], predictions.subjects[i]]
             row += [f"{predictions.start_seconds[i]:.3f}", predictions.classes[predictions.labels[i]]]
             writer.writerow(row + [f"{p:.8f}" for p in predictions.probabilities[i]])
-    os.replace(temporary, path)
 
 
 def read_predictions(paths: Sequence[Path]) -> Predictions:

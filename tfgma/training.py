@@ -1,59 +1,30 @@
-"""Trains one network a fold and lets it answer for the subjects it was not trained on."""
+"""Trains a study's folds into a run, each in a process of its own, from where it was."""
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from pipelines.build import INDEX, file_digest, read_index, with_network_digests
-from pipelines.dataset import Augmentation, clip_dataset, shard_paths
-from pipelines.inputs import input_shape, refuse_missing
-from pipelines.mixing import Mixing
-from pipelines.records import read_shard
-from pipelines.sampling import Sampling
+from pipelines.build import INDEX, file_digest, read_index
+from pipelines.files import held
 from pipelines.schema import RefusedError
-from pipelines.splits import Fold
-from pipelines.transforms import GeometryRange
-from tfgma.answers import join, predict
-from tfgma.batches import BatchVideos, for_fit
-from tfgma.callbacks import (
-    BestNetwork,
-    FiniteLoss,
-    LearningRate,
-    PlainFigures,
-    Progress,
-    ProgressLine,
-    TensorBoardPictures,
-)
-from tfgma.config import AugmentSettings, StudyConfig
-from tfgma.losses import class_weights, head_weights, make_accuracy, make_loss
-from tfgma.models.families import FAMILIES
-from tfgma.models.scopes import set_scope
-from tfgma.optimizers import make_optimizer, training_callbacks
-from tfgma.outputs import LOGITS, trained_outputs
+from tfgma.callbacks import Progress
+from tfgma.checkpoints import CHECKPOINT
+from tfgma.config import StudyConfig
+from tfgma.distribution import is_follower
+from tfgma.fitting import FoldTask, sampling_of, train_fold
+from tfgma.losses import class_weights
+from tfgma.processes import run_apart
 from tfgma.protocol import protocol_of
-from tfgma.runs import (
-    MODEL_FILE,
-    PREDICTIONS,
-    RUN_FILE,
-    RUN_VERSION,
-    environment,
-    fold_folder,
-    write_json,
-    write_predictions,
-)
-from tfgma.weights.packages import weights_file
-from tfgma.weights.pretrained import head_layers, load_all_but_other_head, load_network, load_trunk
-
-HISTORY = "history.csv"
-EVALUATION_BATCH = 32
+from tfgma.runs import RUN_FILE, RUN_VERSION, environment, fold_folder, read_run, write_json
+from tfgma.suitability import as_built, flat, refuse_other_build, refuse_unfit
 
 
 def train(
@@ -62,30 +33,42 @@ def train(
     out: Path,
     *,
     folds: Sequence[int] | None = None,
+    resume: bool = False,
+    distribute: str | None = None,
+    isolated: bool = True,
     progress: Progress = lambda done, total, text: None,
 ) -> dict[str, Any]:
     """Trains the chosen folds (default: all) into the run folder `out`; returns the content of run.json.
 
+    Args:
+        config: the study.
+        dataset: its data set.
+        out: a new or empty folder; with `resume`, also one that holds a training of the same study and data.
+        folds: which; with `resume`, beside those that were chosen before.
+        resume: go on where that training was: finished folds stay, an unfinished one goes on from its last
+            whole epoch.
+        distribute: see tfgma.distribution.
+        isolated: each fold in a process of its own, whose memory goes back at its end. False for callers who
+            have changed something in this process.
+        progress: told of each epoch.
+
     Raises:
         RefusedError: no data set there, one of another ClipSpec than the config's, or without a modality that
             the network takes, too few subjects, an unknown fold, a leak (a subject, a group or a recording on
-            two sides of a fold), or `out` is not empty.
+            two sides of a fold), `out` is not empty, or what it holds is of another study; what
+            `tfgma.fitting.train_fold` refuses.
     """
     index = read_index(dataset)
-    config = _as_built(config, index)
-    _refuse_other_build(index, config)
-    _refuse_unfit(config, index)
+    config = as_built(config, index)
+    refuse_other_build(index, config)
+    refuse_unfit(config, index)
     protocol = protocol_of(index, config.split)
     splits = protocol.folds
-    chosen = list(range(len(splits))) if folds is None else list(folds)
-    for fold in chosen:
+    for fold in folds or ():
         if not 0 <= fold < len(splits):
             raise RefusedError(
                 f"--fold must lie between 0 and {len(splits) - 1}, or be all. Received: {fold}"
             )
-        # Refuses what a fold's classes cannot give before hours of work on the folds before it.
-        class_weights(config.train, index["classes"], _sampling(config, index, splits[fold]).class_counts())
-    _make_empty(out)
     run = {
         "run_version": RUN_VERSION,
         "config": config.model_dump(),
@@ -94,247 +77,99 @@ def train(
         "classes": index["classes"],
         "folds": [vars(split) for split in splits],
         "lock_box": {"subjects": list(protocol.lock_box), "opened": []},
-        "trained_folds": chosen,
+        "backend": keras.backend.backend(),
+        "chosen_folds": list(range(len(splits))) if folds is None else sorted(folds),
+        "trained_folds": [],
         "environment": environment(),
+        "resumed": [],
     }
-    for number, fold in enumerate(chosen):
-        try:
-            train_fold(config, dataset, index, splits[fold], fold, fold_folder(out, fold), progress)
-        except BaseException:  # Ctrl-C too: a run holds finished folds only
-            shutil.rmtree(fold_folder(out, fold), ignore_errors=True)
-            raise
-        write_json(out / RUN_FILE, run | {"trained_folds": chosen[: number + 1]})
+    if resume and (out / RUN_FILE).exists():
+        run, is_new = _resumed(read_run(out), run, folds), False
+    else:
+        is_new = not is_follower(distribute)
+    chosen = run["chosen_folds"]
+    for fold in chosen:
+        # Refuses what a fold's classes cannot give before hours of work on the folds before it.
+        class_weights(config.train, index["classes"], sampling_of(config, index, splits[fold]).class_counts())
+    if is_new:
+        _make_new(out, run)
+    with _folder(out, follows=is_follower(distribute)) as folder:
+        if not is_new:
+            write_json(folder / RUN_FILE, run)
+        for fold in chosen:
+            if fold in run["trained_folds"]:
+                continue
+            place = fold_folder(folder, fold)
+            if not (place / CHECKPOINT).exists():
+                shutil.rmtree(place, ignore_errors=True)
+            task = FoldTask(config, dataset, index, splits[fold], fold, place, distribute)
+            if isolated:
+                run_apart(train_fold, task, tell=progress)
+            else:
+                train_fold(task, progress)
+            run["trained_folds"] = sorted([*run["trained_folds"], fold])
+            write_json(folder / RUN_FILE, run)
     return run
 
 
-def _as_built(config: StudyConfig, index: dict[str, Any]) -> StudyConfig:
-    """The study with the options that the data set was built with, which no config need repeat.
+def _resumed(found: dict[str, Any], wanted: dict[str, Any], folds: Sequence[int] | None) -> dict[str, Any]:
+    """The run that goes on, with the folds that are asked for beside those that were.
 
-    A bundle then blanks faces where the frames that it learned from had none.
+    Raises:
+        RefusedError: it is of other data, settings or backend.
     """
-    made = {name: index["config"][name] for name in ("modalities", "deidentify")}
-    return config.model_copy(update={"build": config.build.model_copy(update=made)})
-
-
-def _refuse_other_build(index: dict[str, Any], config: StudyConfig) -> None:
-    """A bundle prepares videos by the study's build settings, so the data must have been built by them."""
-    build = config.build
-    if build.deidentify:
-        build = with_network_digests(build)
-    wanted, found = flat(build.model_dump()), flat(index["config"])
-    for key in sorted(wanted.keys() | found.keys()):
-        if wanted.get(key) != found.get(key):
+    if found["dataset_sha256"] != wanted["dataset_sha256"]:
+        raise RefusedError(
+            f"--resume needs the data set that the run was begun on, SHA-256 {found['dataset_sha256'][:12]}. "
+            f"Received: {wanted['dataset_sha256'][:12]} in {wanted['dataset']!r}. Give that data set, or "
+            "train into a new folder"
+        )
+    before, now = flat(found["config"]), flat(wanted["config"])
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
             raise RefusedError(
-                f"the data set must be built with the config's settings, build.{key}={wanted.get(key)}. "
-                f"Received: a data set with {found.get(key)}. Build it again, or change the config"
+                f"--resume needs the settings that the run was begun with, {key}={before.get(key)}. "
+                f"Received: {now.get(key)}. Leave --config and --set out, or train into a new folder"
             )
-
-
-def _refuse_unfit(config: StudyConfig, index: dict[str, Any]) -> None:
-    """Says before hours of work what a network cannot take, or cannot start from."""
-    model = config.model
-    for name in FAMILIES[model.family].inputs:
-        input_shape(name, config.build.clip, config.inputs)
-    # A two-stream network of one stream takes no other input.
-    alone = getattr(model, "streams", None)
-    inputs = FAMILIES[model.family].inputs
-    refuse_missing([alone] if alone in inputs else inputs, index["modalities"])
-    if model.one_logit and len(index["classes"]) != 2:
+    if found["backend"] != wanted["backend"]:
         raise RefusedError(
-            f"model.one_logit needs two classes. Received: {len(index['classes'])}, "
-            f"{', '.join(index['classes'])}. Leave it out"
+            f"--resume needs the backend that the run was begun on, {found['backend']}. Received: "
+            f"{wanted['backend']}. Choose that, or train into a new folder"
         )
-    if config.augment.cutmix and "pose" in inputs:
+    again = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "environment": wanted["environment"]}
+    return found | {
+        "dataset": wanted["dataset"],  # which may have been moved
+        "chosen_folds": sorted({*found["chosen_folds"], *(folds or ())}),
+        "resumed": [*found["resumed"], again],
+    }
+
+
+def _make_new(out: Path, run: dict[str, Any]) -> None:
+    if (out / RUN_FILE).exists():
         raise RefusedError(
-            f"augment.cutmix cuts pictures, which {model.family} does not take. Received: "
-            f"{config.augment.cutmix:g}. Set it to 0; augment.mixup mixes joints"
+            f"--out must be a new or empty folder. Received: {str(out)!r}, which holds a run. "
+            "Choose another, or go on with this one by --resume"
         )
-    given = [path for path in (model.weights, *(path for path, _ in model.trunk_weights().values())) if path]
-    if model.scope == "scratch" and given:
-        raise RefusedError(
-            f"model.scope scratch starts from random weights. Received: {given[0]}. Leave the weights out, "
-            "or set the scope to all"
-        )
-    if model.scope not in ("all", "scratch") and not given:
-        raise RefusedError(
-            f"model.scope {model.scope} trains a part of a network that has weights. Received: no weights. "
-            "Name them in model.weights, or set the scope to all"
-        )
-    if config.train.head_weights is not None:
-        network = build_network(config, len(index["classes"]))
-        head_weights(config.train, trained_outputs(network.output))
-
-
-def flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested settings as `{"clip.fps": 6.0, ...}`."""
-    out: dict[str, Any] = {}
-    for key, value in settings.items():
-        out |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-    return out
-
-
-def _make_empty(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
             raise RefusedError(
                 f"--out must be a new or empty folder. Received: {str(out)!r}, which holds files"
             )
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
+        write_json(out / RUN_FILE, run)
     except OSError as error:
         raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
 
 
-def build_network(config: StudyConfig, num_classes: int) -> keras.Model:
-    """The study's network with the weights that it starts from; layers beyond its scope are frozen.
-
-    Raises:
-        RefusedError: an unreadable or foreign file of weights, or a scope that the network has not.
-    """
-    model = config.model
-    family = FAMILIES[model.family]
-    shapes = {name: input_shape(name, config.build.clip, config.inputs) for name in family.inputs}
-    network = family(shapes, 1 if model.one_logit else num_classes, **model.builder_options())
-    if model.weights is not None:
-        load_all_but_other_head(network, Path(model.weights))
-    for prefix, (path, trunk) in model.trunk_weights().items():
-        load_trunk(network, weights_file(path, trunk), prefix)
-    set_scope(network, model.scope, head_layers(network))
-    return network
-
-
-def augmentation_of(settings: AugmentSettings) -> Augmentation:
-    """The settings as the data side takes them."""
-    return Augmentation(
-        flip=settings.flip,
-        geometry=GeometryRange(settings.shift, settings.scale, settings.rotation_degrees),
-        photometry=settings.photometry,
-        temporal_jitter=settings.temporal_jitter,
-    )
-
-
-@contextmanager
-def _computing_in(precision: str) -> Iterator[None]:
-    """Layers that are made here compute in `precision`; their weights are float32."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def _sampling(config: StudyConfig, index: dict[str, Any], split: Fold) -> Sampling:
-    """How an epoch draws from the train side's clips, in the order of its shards."""
-    side = set(split.train)
-    entries = [entry for entry in index["videos"] if entry["shard"] and entry["subject"] in side]
-    return Sampling(
-        clips=tuple(entry["clips"] for entry in entries),
-        subjects=tuple(entry["subject"] for entry in entries),
-        classes=tuple(entry["label"] for entry in entries),
-        clips_per_subject=config.train.clips_per_subject,
-        balanced=config.train.balance == "sampling",
-    )
-
-
-def train_fold(
-    config: StudyConfig,
-    dataset: Path,
-    index: dict[str, Any],
-    split: Fold,
-    fold: int,
-    out: Path,
-    progress: Progress,
-) -> None:
-    """Trains on the fold's train side, keeps the epoch of least validation loss, answers for val and test."""
-    settings = config.train
-    spec, classes = config.build.clip, index["classes"]
-    out.mkdir()
-    keras.utils.set_random_seed(settings.seed + fold)
-    with _computing_in(settings.precision):
-        network = build_network(config, len(classes))
-    loader: dict[str, Any] = {
-        "spec": spec,
-        "inputs": [tensor.name for tensor in network.inputs],
-        "settings": config.inputs,
-        "modalities": index["modalities"],
-    }
-    train_shards = shard_paths(dataset, index, split.train)
-    sampling = _sampling(config, index, split)
-    counts = sampling.class_counts()
-    steps = -(-sum(counts.values()) // settings.batch_size)
-    training = clip_dataset(
-        train_shards,
-        batch_size=settings.batch_size,
-        augmentation=augmentation_of(config.augment),
-        shuffle=True,
-        seed=settings.seed + fold,
-        cache=settings.cache,
-        sampling=sampling if sampling.balanced or sampling.clips_per_subject else None,
-        **loader,
-    )
-    val_shards = shard_paths(dataset, index, split.val)
-    validation = clip_dataset(val_shards, batch_size=EVALUATION_BATCH, cache=settings.cache, **loader)
-
-    trained = trained_outputs(network.output)
-    # Only what is trained: attention and maps have no labels.
-    outputs = list(dict.fromkeys([LOGITS, *trained]))
-    one_logit = config.model.one_logit
-    trainer = keras.Model(network.input, {name: network.output[name] for name in outputs})
-    trainer.compile(
-        optimizer=make_optimizer(settings, steps),
-        loss={name: make_loss(settings, one_logit=one_logit) for name in trained},
-        loss_weights=head_weights(settings, trained),
-        metrics={LOGITS: [make_accuracy(one_logit=one_logit)]},
-    )
-    videos = BatchVideos()
-    batches = for_fit(
-        videos.noted(training),
-        outputs,
-        len(classes),
-        one_logit=one_logit,
-        class_weights=class_weights(settings, classes, counts),
-        mixing=Mixing(config.augment.mixup, config.augment.cutmix),
-        size=spec.size,
-        seed=settings.seed + fold,
-    )
-    best = out / MODEL_FILE
-    # Weights are float32 in every precision; what is saved computes in it as well.
-    saved = network if settings.precision == "float32" else build_network(config, len(classes))
-    logs = out / "logs"
-    example, _ = next(read_shard(train_shards[0], spec, index["modalities"]))
-    history = trainer.fit(
-        batches.apply(tf.data.experimental.assert_cardinality(steps)),
-        validation_data=for_fit(validation, outputs, len(classes), one_logit=one_logit),
-        epochs=settings.epochs,
-        verbose=0,
-        callbacks=[
-            FiniteLoss(fold, videos.of),
-            PlainFigures(),
-            *training_callbacks(settings),
-            BestNetwork(network, best, saved),
-            keras.callbacks.EarlyStopping(monitor="val_loss", patience=settings.patience),
-            keras.callbacks.TensorBoard(str(logs), write_graph=False, update_freq="epoch"),
-            LearningRate(),
-            TensorBoardPictures(logs, validation, classes, example, spec, settings.picture_every),
-            ProgressLine(fold, settings.epochs, progress),
-        ],
-    ).history
-    _write_history(out / HISTORY, history)
-    network = load_network(best)
-    sides = {"val": validation, "test": None}
-    sides["test"] = clip_dataset(
-        shard_paths(dataset, index, split.test), batch_size=EVALUATION_BATCH, **loader
-    )
-    write_predictions(
-        out / PREDICTIONS, join([predict(network, data, classes, fold, side) for side, data in sides.items()])
-    )
-
-
-def _write_history(path: Path, history: dict[str, list[float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *history])
-        for epoch, values in enumerate(zip(*history.values(), strict=True)):
-            writer.writerow([epoch, *values])
+@contextlib.contextmanager
+def _folder(out: Path, *, follows: bool) -> Iterator[Path]:
+    """Where this process writes: the run's folder, or one to throw away, if another process writes the run."""
+    if not follows:
+        with held(out):
+            yield out
+        return
+    with tempfile.TemporaryDirectory(prefix="tfgma-") as scratch:
+        for checkpoint in out.glob(f"*/{CHECKPOINT}"):
+            (Path(scratch) / checkpoint.parent.name).mkdir()
+            shutil.copy(checkpoint, Path(scratch) / checkpoint.parent.name)
+        yield Path(scratch)

@@ -8,11 +8,12 @@ import pytest
 
 from pipelines.dataset import clip_dataset
 from pipelines.schema import ClipSpec
+from tests.in_process import train
 from tests.noise import write_noise
 from tfgma.config import StudyConfig, load_study
 from tfgma.evaluation import evaluate
+from tfgma.networks import build_network
 from tfgma.report import write_report
-from tfgma.training import build_network, train
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 SPEC = ClipSpec(fps=16, clip_seconds=2, stride_seconds=2, size=32, max_flow_px=8)

