@@ -131,6 +131,10 @@ def clip_dataset(
     decoded = read(files).map(decode, num_parallel_calls=tf.data.AUTOTUNE).cache() if cache else None
 
     def one_pass(epoch: tf.Tensor) -> tf.data.Dataset:
+        if shuffle:
+            # Of this function's graph, so that the order depends on no seed that is set elsewhere. TensorFlow
+            # compares (0, tensor) with (0, 0) and fails, so it is not 0.
+            tf.random.set_seed(1)
         if decoded is not None:
             # Clips that lie in memory anyway can all be drawn from.
             clips, drawn_from = decoded, max(SHUFFLED_RECORDS, sum(sampling.clips) if sampling else 0)
@@ -150,7 +154,7 @@ def clip_dataset(
 
         return clips.enumerate().map(finish, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
 
-    if len(epochs) == 1:
+    if len(epochs) == 1 and not shuffle:
         return one_pass(tf.constant(epochs[0], tf.int64)).prefetch(2)
     # One dataset for all passes: the next begins to be read while the last batches of one are trained on.
     return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_pass).prefetch(2)

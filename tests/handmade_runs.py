@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfgma.runs import Predictions, write_predictions
+from tfgma.runs import RUN_VERSION, Predictions, write_predictions
 
 CLASSES = ("FMs", "PR", "WMs")
 
@@ -52,12 +52,13 @@ def write_run(run: Path, predictions: list[Predictions], dataset: Path | str = "
     """A run folder that `tfgma evaluate` and `tfgma compare` take."""
     run.mkdir()
     content = {
-        "run_version": 1,
+        "run_version": RUN_VERSION,
         "config": {},
         "dataset": str(dataset),
         "dataset_sha256": "0",
         "classes": list(predictions[0].classes),
         "folds": [{}] * len(predictions),
+        "lock_box": {"subjects": [], "opened": []},
         "trained_folds": list(range(len(predictions))),
         "environment": {"packages": {}, "git": None},
     }

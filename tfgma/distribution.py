@@ -12,8 +12,8 @@ import keras
 import tensorflow as tf
 
 from pipelines.schema import RefusedError
+from tfgma.backends import DATA_PARALLEL
 
-DATA_PARALLEL = "data-parallel"
 PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
 SIMULATED_CPUS = re.compile(r"--xla_force_host_platform_device_count=(\d+)")

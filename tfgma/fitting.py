@@ -208,13 +208,17 @@ def _fit(task: FoldTask, progress: Progress) -> None:
             seed=task.seed,
             first=first * steps,
         )
-        validated = for_fit(validation, outputs, len(classes), one_logit=one_logit)
+        clips = task.clips("val")
+        validated = for_fit(validation, outputs, len(classes), one_logit=one_logit).apply(
+            tf.data.experimental.assert_cardinality(-(-clips // batch))
+        )
         trainer.fit(
             wait.measured(shared_train(batches, shares)),
-            validation_data=shared_validation(validated, task.clips("val"), batch, shares),
+            validation_data=shared_validation(validated, clips, batch, shares),
             initial_epoch=first,
             epochs=settings.epochs,
             steps_per_epoch=steps,
+            shuffle=False,
             verbose=0,
             callbacks=[*callbacks, checkpoint],
         )

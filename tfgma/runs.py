@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config import parse_settings
+from pipelines.config import parse_overrides, parse_settings
 from pipelines.files import written_whole
 from pipelines.schema import RefusedError
 from tfgma.aggregation import label_by
@@ -85,9 +85,9 @@ def read_run(run: Path) -> dict[str, Any]:
     return content
 
 
-def study_of(run: dict[str, Any]) -> StudyConfig:
-    """The settings that a run was trained with."""
-    return parse_settings(run["config"], StudyConfig, RUN_FILE)
+def study_of(run: dict[str, Any], overrides: tuple[str, ...] = ()) -> StudyConfig:
+    """The settings that a run was trained with, or those with `section.key=value` over them."""
+    return parse_settings(parse_overrides(run["config"], overrides), StudyConfig, RUN_FILE)
 
 
 def fold_folder(run: Path, fold: int) -> Path:

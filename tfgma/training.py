@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -32,19 +32,20 @@ def train(
     dataset: Path,
     out: Path,
     *,
-    folds: Sequence[int] | None = None,
+    folds: Sequence[int] | Literal["all"] | None = None,
     resume: bool = False,
     distribute: str | None = None,
     isolated: bool = True,
     progress: Progress = lambda done, total, text: None,
 ) -> dict[str, Any]:
-    """Trains the chosen folds (default: all) into the run folder `out`; returns the content of run.json.
+    """Trains the chosen folds into the run folder `out`; returns the content of run.json.
 
     Args:
         config: the study.
         dataset: its data set.
         out: a new or empty folder; with `resume`, also one that holds a training of the same study and data.
-        folds: which; with `resume`, beside those that were chosen before.
+        folds: which; None for all, but with `resume` for those that were chosen before, to which others are
+            added.
         resume: go on where that training was: finished folds stay, an unfinished one goes on from its last
             whole epoch.
         distribute: see tfgma.distribution.
@@ -64,7 +65,8 @@ def train(
     refuse_unfit(config, index)
     protocol = protocol_of(index, config.split)
     splits = protocol.folds
-    for fold in folds or ():
+    chosen = range(len(splits)) if folds is None or isinstance(folds, str) else folds
+    for fold in chosen:
         if not 0 <= fold < len(splits):
             raise RefusedError(
                 f"--fold must lie between 0 and {len(splits) - 1}, or be all. Received: {fold}"
@@ -78,17 +80,16 @@ def train(
         "folds": [vars(split) for split in splits],
         "lock_box": {"subjects": list(protocol.lock_box), "opened": []},
         "backend": keras.backend.backend(),
-        "chosen_folds": list(range(len(splits))) if folds is None else sorted(folds),
+        "chosen_folds": sorted(chosen),
         "trained_folds": [],
         "environment": environment(),
         "resumed": [],
     }
     if resume and (out / RUN_FILE).exists():
-        run, is_new = _resumed(read_run(out), run, folds), False
+        run, is_new = _resumed(read_run(out), run, [] if folds is None else chosen), False
     else:
         is_new = not is_follower(distribute)
-    chosen = run["chosen_folds"]
-    for fold in chosen:
+    for fold in run["chosen_folds"]:
         # Refuses what a fold's classes cannot give before hours of work on the folds before it.
         class_weights(config.train, index["classes"], sampling_of(config, index, splits[fold]).class_counts())
     if is_new:
@@ -96,7 +97,7 @@ def train(
     with _folder(out, follows=is_follower(distribute)) as folder:
         if not is_new:
             write_json(folder / RUN_FILE, run)
-        for fold in chosen:
+        for fold in run["chosen_folds"]:
             if fold in run["trained_folds"]:
                 continue
             place = fold_folder(folder, fold)
@@ -112,7 +113,7 @@ def train(
     return run
 
 
-def _resumed(found: dict[str, Any], wanted: dict[str, Any], folds: Sequence[int] | None) -> dict[str, Any]:
+def _resumed(found: dict[str, Any], wanted: dict[str, Any], folds: Sequence[int]) -> dict[str, Any]:
     """The run that goes on, with the folds that are asked for beside those that were.
 
     Raises:
@@ -139,7 +140,7 @@ def _resumed(found: dict[str, Any], wanted: dict[str, Any], folds: Sequence[int]
     again = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "environment": wanted["environment"]}
     return found | {
         "dataset": wanted["dataset"],  # which may have been moved
-        "chosen_folds": sorted({*found["chosen_folds"], *(folds or ())}),
+        "chosen_folds": sorted({*found["chosen_folds"], *folds}),
         "resumed": [*found["resumed"], again],
     }
 
@@ -163,7 +164,7 @@ def _make_new(out: Path, run: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _folder(out: Path, *, follows: bool) -> Iterator[Path]:
-    """Where this process writes: the run's folder, or one to throw away, if another process writes the run."""
+    """Where this process writes: the run's folder, or one to throw away if another writes the run."""
     if not follows:
         with held(out):
             yield out

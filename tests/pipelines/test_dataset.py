@@ -68,7 +68,7 @@ def test_temporal_jitter_reaches_every_window_and_keeps_flow_with_its_picture(sh
         epochs=range(40),
     )
     seen = set()
-    for inputs, _ in data:
+    for inputs, _ in list(data)[::4]:  # the first clip in each epoch
         errors = [np.abs(inputs["image"][0].numpy() * 255 - frame).mean() for frame in clip.rgb]
         middle = int(np.argmin(errors))
         expected = dequantize_flow(clip.flow[middle - 2], TINY.max_flow_px) / TINY.max_flow_px
@@ -145,14 +145,19 @@ def test_every_input_is_that_of_the_clip(shards):
 
 def test_a_flipped_clip_is_flipped_in_all_its_inputs(shards):
     data = clip_dataset(
-        shards[:1], TINY, batch_size=1, inputs=EVERY, settings=SMALL, augmentation=Augmentation(flip=True)
+        shards[:1],
+        TINY,
+        batch_size=1,
+        inputs=EVERY,
+        settings=SMALL,
+        augmentation=Augmentation(flip=True),
+        epochs=range(20),
     )
     clip, _ = next(read_shard(shards[0], TINY))
     plain = clip_inputs(clip, EVERY, TINY, SMALL)
     mirrored = clip.joint_features[:, MIRRORED_FEATURE_JOINTS] * [-1, 1, -1, 1, -1, 1, 1]
     seen = set()
-    for _ in range(20):
-        inputs, _ = next(iter(data))
+    for inputs, _ in list(data)[::4]:  # the first clip in each epoch
         flipped = bool(np.abs(inputs["pose"][0, 0] - plain["pose"][0, 0]).max() > 1e-6)
         seen.add(flipped)
         frames = plain["frames"][:, :, :, ::-1] if flipped else plain["frames"]

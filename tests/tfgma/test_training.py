@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfgma.fitting
+import tfgma.suitability
 from pipelines.build import read_index
 from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.mixing import Mixing
@@ -48,6 +49,7 @@ def small_network(config, num_classes):
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(tfgma.fitting, "build_network", small_network)
+    monkeypatch.setattr(tfgma.suitability, "build_network", small_network)
 
 
 @pytest.fixture(scope="module")

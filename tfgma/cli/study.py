@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from pipelines.schema import RefusedError
+from tfgma.backends import BACKENDS, DATA_PARALLEL, choose_backend
 from tfgma.bundle import VARIANTS
 from tfgma.cli.console import print_json, print_table, progress_bar
 from tfgma.cli.data import JSON, PATH, WORKERS
@@ -15,13 +16,32 @@ from tfgma.cli.data import JSON, PATH, WORKERS
 
 @click.command()
 @click.option("--config", type=PATH, help="A study's YAML file.")
-@click.option("--data", "dataset", type=PATH, required=True, help="A data set of tfgma build-tfrecords.")
-@click.option("--out", type=PATH, required=True, help="The run's folder, new or empty.")
-@click.option("--fold", default="all", show_default=True, help="A fold's number, or all.")
+@click.option("--data", "dataset", type=PATH, help="A data set of tfgma build-tfrecords.")
+@click.option("--out", type=PATH, required=True, help="The run's folder, new or empty unless --resume.")
+@click.option("--fold", help="A fold's number, or all.  [default: all]")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides the config.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the training in --out, by its own config and data, from its last whole epoch.",
+)
+@click.option("--backend", type=click.Choice(BACKENDS), help="What computes.  [default: tensorflow]")
+@click.option(
+    "--distribute",
+    type=click.Choice([DATA_PARALLEL]),
+    help="Share each batch among all devices of this machine, and on JAX of several.",
+)
 @JSON
 def train(
-    config: Path | None, dataset: Path, out: Path, fold: str, overrides: tuple[str, ...], as_json: bool
+    config: Path | None,
+    dataset: Path | None,
+    out: Path,
+    fold: str | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    backend: str | None,
+    distribute: str | None,
+    as_json: bool,
 ) -> None:
     """Train a network a fold; TensorBoard logs lie in RUN/fold_K/logs.
 
@@ -30,15 +50,38 @@ def train(
       tfgma train --config configs/demo.yaml --data dataset --out run --fold 0
       tensorboard --logdir run
     """
-    if fold != "all" and not fold.isdigit():
+    if fold not in (None, "all") and not fold.isdigit():
         raise RefusedError(f"--fold must be a number or all. Received: {fold!r}")
     from tfgma.config import load_study
+    from tfgma.runs import RUN_FILE, read_run, study_of
+
+    study = None
+    if resume and (out / RUN_FILE).exists():
+        begun = read_run(out)
+        dataset = dataset or Path(begun["dataset"])
+        backend = backend or begun["backend"]
+        if config is None:
+            # What is overridden without a file is refused as what differs from the run's own.
+            study = study_of(begun, overrides)
+    if dataset is None:
+        raise click.UsageError("Missing option '--data'.")
+    if backend is not None:
+        choose_backend(backend)
     from tfgma.training import train as run_training
 
-    study = load_study(config, overrides)
-    folds = None if fold == "all" else [int(fold)]
+    folds: list[int] | Literal["all"] | None = None
+    if fold is not None:
+        folds = "all" if fold == "all" else [int(fold)]
     with progress_bar("train") as tell:
-        run = run_training(study, dataset, out, folds=folds, progress=tell)
+        run = run_training(
+            study or load_study(config, overrides),
+            dataset,
+            out,
+            folds=folds,
+            resume=resume,
+            distribute=distribute,
+            progress=tell,
+        )
     if as_json:
         print_json({"out": str(out), "trained_folds": run["trained_folds"]})
     else:
