@@ -35,6 +35,9 @@ from pipelines.transforms import (
     sample_photometry,
 )
 
+# What is mapped here says tf.cond where it means it; AutoGraph would take seconds to find nothing to change.
+as_written = tf.autograph.experimental.do_not_convert
+
 DEFAULT_INPUTS = InputSettings()
 
 SHUFFLED_RECORDS = 1024
@@ -125,11 +128,13 @@ def clip_dataset(
             deterministic=True,
         )
 
+    @as_written
     def decode(number: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         return number, _decode(record, plan)
 
     decoded = read(files).map(decode, num_parallel_calls=tf.data.AUTOTUNE).cache() if cache else None
 
+    @as_written
     def one_pass(epoch: tf.Tensor) -> tf.data.Dataset:
         if shuffle:
             # Of this function's graph, so that the order depends on no seed that is set elsewhere. TensorFlow
@@ -148,6 +153,7 @@ def clip_dataset(
         if decoded is None:
             clips = clips.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 
+        @as_written
         def finish(place: tf.Tensor, content: tuple[tf.Tensor, dict[str, tf.Tensor]]) -> tuple[Any, Any]:
             pair = tf.random.fold_in(tf.cast([seed, epoch], tf.int32), tf.cast(place, tf.int32))
             return _finish(content[1], pair, plan, augmentation)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.dataset import as_written
 from pipelines.mixing import Mixing, mix_inputs, mix_labels, sample_mixing
 from pipelines.schema import Feature
 
@@ -80,6 +81,7 @@ class BatchVideos:
     def noted(self, data: tf.data.Dataset, first: int = 0) -> tf.data.Dataset:
         """The same batches `(inputs, meta)`, noted as they pass; `first` is the first one's number."""
 
+        @as_written
         def note(number: tf.Tensor, batch: tuple[Any, Any]) -> tuple[Any, Any]:
             tf.numpy_function(self._note, [number, batch[1][Feature.VIDEO]], [])
             return batch
@@ -105,6 +107,7 @@ class InputWait:
     def measured(self, data: tf.data.Dataset) -> tf.data.Dataset:
         """The same batches; behind what makes them ahead of their time."""
 
+        @as_written
         def note(asked: tf.Tensor, batch: tuple[Any, ...]) -> tuple[Any, ...]:
             tf.numpy_function(self._add, [tf.timestamp() - asked], [])
             return batch

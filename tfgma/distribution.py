@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
+from pipelines.dataset import as_written
 from pipelines.schema import RefusedError
 from tfgma.backends import DATA_PARALLEL
 
@@ -99,6 +100,7 @@ def shared_train(batches: tf.data.Dataset, shares: Shares) -> tf.data.Dataset:
     if shares.devices == 1:
         return batches
 
+    @as_written
     def part(*batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
         rows = tf.shape(tf.nest.flatten(batch)[0])[0]
         rows -= rows % shares.devices
@@ -128,6 +130,7 @@ def shared_validation(
     last = clips % batch_size
     filled = clips - last + -(-last // shares.devices) * shares.devices
 
+    @as_written
     def part(inputs: dict[str, tf.Tensor], labels: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         rows = tf.shape(tf.nest.flatten(inputs)[0])[0]
         wanted = rows + (-rows) % shares.devices
