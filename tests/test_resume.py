@@ -89,8 +89,8 @@ def test_a_stopped_training_ends_as_one_that_was_not(option, dataset, tmp_path):
     folds = sorted({fold for fold, _ in stops})
     train(study, dataset, tmp_path / "whole", folds=folds)
     for fold, epochs in stops:
+        stop = stop_after(epochs, fold)
         with pytest.raises(KeyboardInterrupt):
-            stop = stop_after(epochs, fold)
             train(study, dataset, tmp_path / "run", folds=folds, resume=True, progress=stop)
     run = train(study, dataset, tmp_path / "run", resume=True)
     assert run["chosen_folds"] == run["trained_folds"] == folds

@@ -18,10 +18,10 @@ def predict(
 ) -> Predictions:
     """What `network` answers for every clip of `data`, as probabilities."""
     metas, answers = [], []
-    for inputs, meta in data:
+    for inputs, meta in data.as_numpy_iterator():  # which every backend takes
         logits = network.predict_on_batch(inputs)[LOGITS]
         answers.append(keras.ops.convert_to_numpy(probabilities_of(np.asarray(logits, np.float64))))
-        metas.append({name: value.numpy() for name, value in meta.items()})
+        metas.append(meta)
 
     def column(name: str) -> np.ndarray:
         return np.concatenate([meta[name] for meta in metas])

@@ -42,6 +42,7 @@ def for_fit(
         first: number of the first batch of `data`.
     """
 
+    @as_written
     def finish(
         number: tf.Tensor, batch: tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
     ) -> tuple[Any, ...]:
