@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -18,10 +19,11 @@ def predict(
 ) -> Predictions:
     """What `network` answers for every clip of `data`, as probabilities."""
     metas, answers = [], []
-    for inputs, meta in data.as_numpy_iterator():  # which every backend takes
-        logits = network.predict_on_batch(inputs)[LOGITS]
-        answers.append(keras.ops.convert_to_numpy(probabilities_of(np.asarray(logits, np.float64))))
-        metas.append(meta)
+    with _alone():
+        for inputs, meta in data.as_numpy_iterator():  # which every backend takes
+            logits = network.predict_on_batch(inputs)[LOGITS]
+            answers.append(keras.ops.convert_to_numpy(probabilities_of(np.asarray(logits, np.float64))))
+            metas.append(meta)
 
     def column(name: str) -> np.ndarray:
         return np.concatenate([meta[name] for meta in metas])
@@ -37,6 +39,17 @@ def predict(
         labels=labels,
         probabilities=np.concatenate(answers),
     )
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """During a training that several devices or processes share: each asks for itself."""
+    shared = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(shared)
 
 
 def join(parts: Sequence[Predictions]) -> Predictions:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -25,11 +26,17 @@ class Shares:
     """How a batch is shared out.
 
     `devices`: of all processes together. `processes`: that train one network. `process`: this one's number.
+    `strategy`: TensorFlow's, which networks are built under.
     """
 
     devices: int = 1
     processes: int = 1
     process: int = 0
+    strategy: tf.distribute.Strategy | None = None
+
+    def building(self) -> contextlib.AbstractContextManager[Any]:
+        """What is built and compiled inside is fitted on all devices."""
+        return self.strategy.scope() if self.strategy else contextlib.nullcontext()
 
 
 def is_follower(distribute: str | None) -> bool:
@@ -69,9 +76,9 @@ def join_processes(distribute: str | None) -> None:
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
 
 
-@contextmanager
+@contextlib.contextmanager
 def spread(distribute: str | None) -> Iterator[Shares]:
-    """What is built and fitted inside is on all devices: GPUs, or CPUs where there is none."""
+    """What is built (see `Shares.building`) and fitted inside is on all GPUs, or CPUs where there is none."""
     if distribute is None:
         yield Shares()
     elif keras.backend.backend() == "jax":
@@ -82,8 +89,7 @@ def spread(distribute: str | None) -> Iterator[Shares]:
     else:
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
-        with tf.distribute.MirroredStrategy(devices).scope():
-            yield Shares(len(devices))
+        yield Shares(len(devices), strategy=tf.distribute.MirroredStrategy(devices))
 
 
 def share_statistics(network: keras.Model) -> None:

@@ -156,11 +156,12 @@ def _fit(task: FoldTask, progress: Progress) -> None:
     counts = sampling.class_counts()
     with spread(task.distribute) as shares:
         steps = shared_steps(sum(counts.values()), settings.batch_size, shares)
-        with computing_in(settings.precision):
-            network = build_network(config, len(classes))
-        # Only what is trained: attention and maps have no labels.
-        outputs = list(dict.fromkeys([LOGITS, *trained_outputs(network.output)]))
-        trainer = _compiled(network, outputs, config, steps, shares)
+        with shares.building():
+            with computing_in(settings.precision):
+                network = build_network(config, len(classes))
+            # Only what is trained: attention and maps have no labels.
+            outputs = list(dict.fromkeys([LOGITS, *trained_outputs(network.output)]))
+            trainer = _compiled(network, outputs, config, steps, shares)
         weights = class_weights(settings, classes, counts)
         wait, videos = InputWait(), BatchVideos()
         batch = -(-EVALUATION_BATCH // shares.devices) * shares.devices
