@@ -105,14 +105,23 @@ def write_dataset(
     rows = [
         (video, subject, part.classes[label])
         for part in predictions
-        for video, subject, label in zip(part.videos.tolist(), part.subjects.tolist(), part.labels, strict=True)
+        for video, subject, label in zip(
+            part.videos.tolist(), part.subjects.tolist(), part.labels, strict=True
+        )
     ]
     entries = []
     for name, subject, label in sorted(set(rows)):
         age, other = column(name)
         clips = len({start for part in predictions for start in part.start_seconds[part.videos == name]})
         entries.append(
-            {"id": name, "subject": subject, "label": label, "group": subject, "split": None, "age_weeks": age}
+            {
+                "id": name,
+                "subject": subject,
+                "label": label,
+                "group": subject,
+                "split": None,
+                "age_weeks": age,
+            }
             | {"other": other, "shard": f"{name}.tfrecord", "left_out": None, "sha256": f"file of {name}"}
             | {"fingerprint": "", "clips": clips, "clips_left_out": 0, "seconds": 36.0, "windows": []}
         )

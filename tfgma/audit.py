@@ -24,11 +24,11 @@ SHARED = ("subjects", "groups", "files", "recordings")
 
 CHECKS = {
     "subjects": "no subject is on two sides of a fold, or on one and in the lock box",
-    "groups": "no group (siblings, a site), joined over all its subjects' videos, is so",
-    "files": "no video file, by its SHA-256, is so",
-    "recordings": "no recording is so, by fingerprints of the movement: re-encoded, scaled, cut, mirrored copies",
+    "groups": "no group (siblings, a site), joined over all its subjects' videos, is on two of these",
+    "files": "no video file, by its SHA-256, is on two of these",
+    "recordings": "no recording is, by fingerprints of the movement (scaled, cut or mirrored copies too)",
     "known": "each subject of a fold or the lock box has a usable video in dataset.json, of one class",
-    "answers": "the networks answered for their fold's validation and test subjects, all of them and nobody else",
+    "answers": "networks answered for all validation and test subjects of their fold, and nobody else",
     "videos": "each answered video is, in dataset.json, of the subject and the class that the answer names",
     "lock box": "its answers are of its subjects, and only there if its opening is on the record",
     "data set": "dataset.json is, by its SHA-256, the one that was trained on",
@@ -51,7 +51,8 @@ def audit_run(run: Path, content: dict[str, Any], predictions: Predictions) -> d
     except RefusedError as error:
         trouble = str(error)
     locked = read_predictions([run / LOCK_BOX_FILE]) if (run / LOCK_BOX_FILE).exists() else None
-    return leak_audit(content, index, predictions, locked, digest=file_digest(dataset / INDEX), trouble=trouble)
+    digest = file_digest(dataset / INDEX)
+    return leak_audit(content, index, predictions, locked, digest=digest, trouble=trouble)
 
 
 def leak_audit(
@@ -165,7 +166,9 @@ def _unknown(content: Mapping[str, Any], videos: list[dict[str, Any]]) -> list[s
     for one in videos:
         labels.setdefault(one["subject"], set()).add(one["label"])
     return [f"{name} has no video" for name in sorted(_everybody(content) - labels.keys())] + [
-        f"{name} is of {' and '.join(sorted(found))}" for name, found in sorted(labels.items()) if len(found) > 1
+        f"{name} is of {' and '.join(sorted(found))}"
+        for name, found in sorted(labels.items())
+        if len(found) > 1
     ]
 
 

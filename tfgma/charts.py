@@ -55,7 +55,7 @@ def roc_curves(labels: np.ndarray, probabilities: np.ndarray) -> dict[int, Curve
 
 
 def precision_recall_curves(labels: np.ndarray, probabilities: np.ndarray) -> dict[int, Curve]:
-    """Class's number -> precision (y) over recall (x) by scikit-learn, of the classes that the labels have."""
+    """Class's number -> scikit-learn's precision (y) over recall (x), of the classes that the labels have."""
     sk, found = load("sklearn.metrics", "train"), {}
     for number in range(probabilities.shape[1]):
         is_class = labels == number

@@ -80,7 +80,9 @@ def _clip_reasons(used: list[dict[str, Any]]) -> list[tuple[str, int]]:
         for reasons in judged:
             counts.update({without_value(reason) for reason in reasons})
         counts[IN_GAPS] += entry.get("clips_left_out", 0) - len(judged)
-    return sorted(((text, count) for text, count in counts.items() if count > 0), key=lambda one: (-one[1], one[0]))
+    return sorted(
+        ((text, count) for text, count in counts.items() if count > 0), key=lambda one: (-one[1], one[0])
+    )
 
 
 def _of_class(name: str, used: list[dict[str, Any]]) -> dict[str, Any]:

@@ -61,8 +61,9 @@ def evaluate(
         `test` and `val`: `side_metrics`; `test` has `intervals` at each level as well. The validation side
         has none: it chose the epoch, and the weights of attention. `calibration`: see `calibration_metrics`;
         `conformal`: see `conformal_metrics`; `strata`: see `strata_tables`; `raters`: see `rater_agreement`,
-        None where none were given; `audit`: see `leak_audit`; and how all that was computed. Of a lock box that was opened,
-        `lock_box` has its subjects, when it was opened, and the figures of all networks together.
+        None where none were given; `audit`: see `leak_audit`; and how all that was computed. Of a lock box
+        that was opened, `lock_box` has its subjects, when it was opened, and the figures of all networks
+        together.
 
     Raises:
         RefusedError: not a run, one without predictions, a subject with two labels, an unknown aggregation or

@@ -97,7 +97,9 @@ def write_report(run: Path, metrics: dict[str, Any]) -> Path:
     predictions = read_run_predictions(run)
     test = predictions.where(predictions.sides == "test")
     subjects = scores_by("subject", test, poolings(predictions, metrics["aggregation"]))
-    histories = {fold: read_history(fold_folder(run, fold) / "history.csv") for fold in content["trained_folds"]}
+    histories = {
+        fold: read_history(fold_folder(run, fold) / "history.csv") for fold in content["trained_folds"]
+    }
     index, trouble = None, None
     try:
         index = read_index(Path(content["dataset"]))
@@ -124,7 +126,8 @@ def write_report(run: Path, metrics: dict[str, Any]) -> Path:
             "pr": charts.precision_recall_chart(subjects.labels, subjects.probabilities),
             "reliability": {
                 level: charts.reliability_chart(
-                    level, [metrics["calibration"][level][when]["reliability"] for when in ("before", "after")]
+                    level,
+                    [metrics["calibration"][level][when]["reliability"] for when in ("before", "after")],
                 )
                 for level in ("subject", "clip")
             },
@@ -174,7 +177,7 @@ def study_table(
     metrics: Mapping[str, Any],
     flow: Mapping[str, Any] | None,
     predictions: Predictions,
-) -> list[tuple[str, str]]:
+) -> list[tuple[str, str | list[str]]]:
     """The study in pairs of what and how: data, protocol, network, training, headline figures.
 
     Args:
@@ -184,7 +187,9 @@ def study_table(
         predictions: of all trained folds.
     """
     config = content["config"]
-    rows = [("Classes", f"{', '.join(content['classes'])}; chance accuracy {metrics['chance']:.2f}")]
+    rows: list[tuple[str, str | list[str]]] = [
+        ("Classes", f"{', '.join(content['classes'])}; chance accuracy {metrics['chance']:.2f}")
+    ]
     if flow is None:
         answered = len(np.unique(predictions.subjects))
         rows.append(("Data", f"not there any more; networks answered for {answered} subjects of it"))
@@ -209,14 +214,17 @@ def study_table(
     family = str(model.pop("family", "–")).replace("_", " ")
     rows.append(("Network", family + "".join(f"; {_words(name)} {value}" for name, value in model.items())))
     rows.append(("Training", training_text(config)))
-    subject = metrics["test"]["subject"]
-    for name in HEADLINES:
-        ends = subject["intervals"][name] or (subject["exact_accuracy_interval"] if name == "accuracy" else None)
-        method = "exact binomial, " if ends and not subject["intervals"][name] else ""
-        interval = f" ({method}{100 * LEVEL:.0f} %: {ends[0]:.2f} to {ends[1]:.2f})" if ends else ""
-        value = "undefined" if subject[name] is None else f"{subject[name]:.3f}"
-        rows.append((f"Test, by subject: {NAMES.get(name, _words(name))}", value + interval))
+    rows.append(("Test, by subject", [headline(name, metrics["test"]["subject"]) for name in HEADLINES]))
     return rows
+
+
+def headline(name: str, figures: Mapping[str, Any]) -> str:
+    """A figure with its interval; of an accuracy without one, the exact binomial interval."""
+    value, ends, method = figures[name], figures["intervals"][name], ""
+    if ends is None and name == "accuracy":
+        ends, method = figures["exact_accuracy_interval"], "exact binomial, "
+    interval = f" ({method}{100 * LEVEL:.0f} %: {ends[0]:.2f} to {ends[1]:.2f})" if ends else ""
+    return f"{NAMES.get(name, _words(name))}: {'undefined' if value is None else f'{value:.3f}'}{interval}"
 
 
 SCHEMES = {
