@@ -97,8 +97,8 @@ def test_a_group_on_two_sides_is_found(run: Path) -> None:
     in_data(run, siblings)
     audit = audit_of(run)
     assert failed(audit) == ["groups"]
-    # Subject 1 is tested in fold 0, trained on in 2, validated in 1; subject 30 elsewhere each time. Their own
-    # names are other groups of them, joined to the first name in the alphabet.
+    # Subject 1 is tested in fold 0, validated in 1, trained on in 2; subject 30 is elsewhere each time. Their
+    # own names are groups of them too: all join into the first in the alphabet.
     assert findings(audit, "groups") == [
         "fold 0: s001 in val and test",
         "fold 1: s001 in train and val",
