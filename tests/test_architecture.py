@@ -86,7 +86,7 @@ NO_TENSORFLOW = {
     "tfgma/charts.py",
     "tfgma/audit.py",
     "tfgma/data_flow.py",
-    "tfgma/clip_strips.py",
+    "tfgma/strips.py",
 }
 # manifest asks video which endings count as videos; inputs reads clips and their flow codes; pose follows
 # what pose_network reads.

@@ -18,7 +18,6 @@ from pipelines.optional import load
 from pipelines.schema import RefusedError
 from pipelines.splits import SIDES
 from tfgma import charts
-from tfgma.clip_strips import subject_strips
 from tfgma.data_flow import data_flow
 from tfgma.evaluation import SUMMARY
 from tfgma.intervals import LEVEL
@@ -34,6 +33,7 @@ from tfgma.runs import (
     read_run_predictions,
 )
 from tfgma.scores import LEVELS, poolings, scores_by
+from tfgma.strips import subject_strips
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -29,13 +29,13 @@ from tfgma.charts import (
     roc_curves,
 )
 from tfgma.cli.main import cli
-from tfgma.clip_strips import Cell, subject_strips
 from tfgma.config import StudyConfig
 from tfgma.data_flow import IN_GAPS, data_flow
 from tfgma.evaluation import evaluate
 from tfgma.report import CELL_PAINTS, chosen_epoch, commands, protocol_text, training_text, write_report
 from tfgma.runs import read_run, read_run_predictions
 from tfgma.scores import poolings, scores_by
+from tfgma.strips import Cell, subject_strips
 
 THREE = [(range(24, 36), range(12)), (range(0, 12), range(12, 24)), (range(12, 24), range(24, 36))]
 LEFT_OUT = [
