@@ -245,7 +245,9 @@ def protocol_text(content: Mapping[str, Any]) -> str:
         if split.get("repeats", 1) > 1:
             text += f"; dealt {split['repeats']} times"
     trained, dealt = len(content["trained_folds"]), len(content["folds"])
-    text += f"; {trained} of {dealt} folds trained. Sides are dealt by subject and group, stratified by class"
+    text += f"; {trained} of {dealt} folds trained"
+    if not split.get("from_dataset"):
+        text += "; dealt by subject and group, stratified by class"
     unfinished = sorted(set(content.get("chosen_folds") or []) - set(content["trained_folds"]))
     if unfinished:
         text += f"; not finished: folds {', '.join(map(str, unfinished))}"
