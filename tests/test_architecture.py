@@ -82,6 +82,11 @@ NO_TENSORFLOW = {
     "tfgma/scores.py",
     "tfgma/evaluation.py",
     "tfgma/comparison.py",
+    "tfgma/report.py",
+    "tfgma/charts.py",
+    "tfgma/audit.py",
+    "tfgma/data_flow.py",
+    "tfgma/strips.py",
 }
 # manifest asks video which endings count as videos; inputs reads clips and their flow codes; pose follows
 # what pose_network reads.

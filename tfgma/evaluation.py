@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.optional import load
 from tfgma.aggregation import AGGREGATIONS, Aggregation
+from tfgma.audit import audit_run
 from tfgma.calibration import COVERAGE, apply_temperature, conformal_ranks, conformal_sets, fit_temperature
 from tfgma.intervals import LEVEL, METHOD, RESAMPLES, SEED, figure_intervals
 from tfgma.metrics import SPECIFICITY, classification_metrics
@@ -60,8 +61,9 @@ def evaluate(
         `test` and `val`: `side_metrics`; `test` has `intervals` at each level as well. The validation side
         has none: it chose the epoch, and the weights of attention. `calibration`: see `calibration_metrics`;
         `conformal`: see `conformal_metrics`; `strata`: see `strata_tables`; `raters`: see `rater_agreement`,
-        None where none were given; and how all that was computed. Of a lock box that was opened,
-        `lock_box` has its subjects, when it was opened, and the figures of all networks together.
+        None where none were given; `audit`: see `leak_audit`; and how all that was computed. Of a lock box
+        that was opened, `lock_box` has its subjects, when it was opened, and the figures of all networks
+        together.
 
     Raises:
         RefusedError: not a run, one without predictions, a subject with two labels, an unknown aggregation or
@@ -92,6 +94,7 @@ def evaluate(
     metrics["calibration"] = calibration_metrics(predictions, pooling)
     metrics["conformal"] = conformal_metrics(predictions, pooling)
     metrics["strata"], metrics["raters"] = strata, agreement
+    metrics["audit"] = audit_run(run, content, predictions)
     if (run / LOCK_BOX_FILE).exists():
         locked = read_predictions([run / LOCK_BOX_FILE])
         metrics["lock_box"] = content["lock_box"] | {

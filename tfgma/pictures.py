@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -141,18 +141,6 @@ def confusion_picture(matrix: np.ndarray, classes: Sequence[str], title: str) ->
     for (row, column), count in np.ndenumerate(matrix):
         dark = count > np.max(matrix) / 2
         axes.text(column, row, f"{count:g}", ha="center", va="center", color="white" if dark else "black")
-    return figure_pixels(figure)
-
-
-def curves_picture(history: Mapping[str, Sequence[float]], title: str) -> np.ndarray:
-    """Series by name over epochs -> (H, W, 3) uint8 RGB."""
-    figure = load("matplotlib.figure", "train").Figure(figsize=(5, 3.4), dpi=110, layout="constrained")
-    axes = figure.subplots()
-    for name, values in history.items():
-        axes.plot(range(1, len(values) + 1), values, label=name)
-    axes.set_xlabel("epoch")
-    axes.set_title(title)
-    axes.legend()
     return figure_pixels(figure)
 
 

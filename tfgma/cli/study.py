@@ -183,6 +183,9 @@ def evaluate(
             f"{_figure(found['subject']['accuracy'])}  "
             f"{_interval(found['subject']['intervals']['accuracy'])} of {found['subject']['n']} subjects"
         )
+    audit = metrics["audit"]
+    findings = [text for check in audit["checks"] for text in check["findings"]]
+    click.echo(f"leak audit: {audit['verdict']}{'; ' + findings[0] if findings else ''}")
     click.echo(f"report: {report}")
 
 
