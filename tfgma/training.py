@@ -16,7 +16,6 @@ from pipelines.build import INDEX, file_digest, read_index, with_network_digests
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
 from pipelines.inputs import input_shape, refuse_missing
 from pipelines.mixing import Mixing
-from pipelines.records import read_shard
 from pipelines.sampling import Sampling
 from pipelines.schema import RefusedError
 from pipelines.splits import Fold
@@ -30,7 +29,7 @@ from tfgma.callbacks import (
     PlainFigures,
     Progress,
     ProgressLine,
-    TensorBoardPictures,
+    over_folds,
 )
 from tfgma.config import AugmentSettings, StudyConfig
 from tfgma.losses import class_weights, head_weights, make_accuracy, make_loss
@@ -49,6 +48,7 @@ from tfgma.runs import (
     write_json,
     write_predictions,
 )
+from tfgma.tensorboard import FoldLogs, example_strips
 from tfgma.weights.packages import weights_file
 from tfgma.weights.pretrained import head_layers, load_all_but_other_head, load_network, load_trunk
 
@@ -99,7 +99,8 @@ def train(
     }
     for number, fold in enumerate(chosen):
         try:
-            train_fold(config, dataset, index, splits[fold], fold, fold_folder(out, fold), progress)
+            tell = over_folds(progress, number, len(chosen))
+            train_fold(config, dataset, index, splits[fold], fold, fold_folder(out, fold), tell)
         except BaseException:  # Ctrl-C too: a run holds finished folds only
             shutil.rmtree(fold_folder(out, fold), ignore_errors=True)
             raise
@@ -302,8 +303,7 @@ def train_fold(
     best = out / MODEL_FILE
     # Weights are float32 in every precision; what is saved computes in it as well.
     saved = network if settings.precision == "float32" else build_network(config, len(classes))
-    logs = out / "logs"
-    example, _ = next(read_shard(train_shards[0], spec, index["modalities"]))
+    logs = FoldLogs(out / "logs", fold, tuple(classes))
     history = trainer.fit(
         batches.apply(tf.data.experimental.assert_cardinality(steps)),
         validation_data=for_fit(validation, outputs, len(classes), one_logit=one_logit),
@@ -315,9 +315,13 @@ def train_fold(
             *training_callbacks(settings),
             BestNetwork(network, best, saved),
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=settings.patience),
-            keras.callbacks.TensorBoard(str(logs), write_graph=False, update_freq="epoch"),
             LearningRate(),
-            TensorBoardPictures(logs, validation, classes, example, spec, settings.picture_every),
+            *logs.callbacks(
+                settings=flat(config.model_dump()) | {"data": file_digest(dataset / INDEX)},
+                examples=example_strips(dataset, index, split.train, masked=config.build.mask_body),
+                validation=validation,
+                every=settings.picture_every,
+            ),
             ProgressLine(fold, settings.epochs, progress),
         ],
     ).history
@@ -327,9 +331,10 @@ def train_fold(
     sides["test"] = clip_dataset(
         shard_paths(dataset, index, split.test), batch_size=EVALUATION_BATCH, **loader
     )
-    write_predictions(
-        out / PREDICTIONS, join([predict(network, data, classes, fold, side) for side, data in sides.items()])
-    )
+    answers = {side: predict(network, data, classes, fold, side) for side, data in sides.items()}
+    write_predictions(out / PREDICTIONS, join(list(answers.values())))
+    trained_on = clip_dataset(train_shards, batch_size=EVALUATION_BATCH, **loader)
+    logs.finish(network, {"train": trained_on, "val": validation}, answers["val"])
 
 
 def _write_history(path: Path, history: dict[str, list[float]]) -> None:
