@@ -172,7 +172,7 @@ def roc_picture(
         title: of the picture.
     """
     sk = load("sklearn.metrics", "train")
-    figure = load("matplotlib.figure", "train").Figure(figsize=(4.2, 3.9), dpi=110, layout="constrained")
+    figure = load("matplotlib.figure", "train").Figure(figsize=(4.2, 4.4), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="chance")
     for number, name in enumerate(classes):
@@ -186,7 +186,7 @@ def roc_picture(
     axes.set_xlabel("share of the others that are named so")
     axes.set_ylabel("share of the class that is named so")
     axes.set_title(title)
-    axes.legend(loc="lower right", fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure_pixels(figure)
 
 
@@ -198,7 +198,7 @@ def reliability_picture(labels: np.ndarray, probabilities: np.ndarray, title: st
         title: of the picture.
     """
     table = [row for row in reliability_table(labels, probabilities) if row["n"]]
-    figure = load("matplotlib.figure", "train").Figure(figsize=(4.2, 3.9), dpi=110, layout="constrained")
+    figure = load("matplotlib.figure", "train").Figure(figsize=(4.2, 4.4), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="calibrated")
     said, right = ([row[name] for row in table] for name in ("probability", "accuracy"))
@@ -212,7 +212,7 @@ def reliability_picture(labels: np.ndarray, probabilities: np.ndarray, title: st
     axes.set_xlabel("probability of the answered class")
     axes.set_ylabel("share that is right")
     axes.set_title(title)
-    axes.legend(loc="upper left", fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure_pixels(figure)
 
 

@@ -18,7 +18,6 @@ from pipelines.optional import load
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, Feature
 from tfgma.answers import predict
-from tfgma.evaluation import SUMMARY
 from tfgma.metrics import classification_metrics
 from tfgma.outputs import features_of
 from tfgma.pictures import clip_strip, confusion_picture, reliability_picture, roc_picture
@@ -27,6 +26,9 @@ from tfgma.scores import poolings, scores_by
 
 EXAMPLES = 3
 """Example clips of each class, of as many subjects."""
+
+BEST_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "log_loss", "ece")
+"""Of tfgma.metrics, by subject and by clip."""
 
 SUBJECTS = "subjects.tsv"
 SUBJECTS_METADATA = "subjects_metadata.tsv"
@@ -81,7 +83,7 @@ class FoldLogs:
         """
         writer = tf.summary.create_file_writer(str(self.folder))
         with writer.as_default(step=0):
-            for name, value in saved_figures(validated).items():
+            for name, value in best_figures(validated).items():
                 tf.summary.scalar(name, value)
         writer.close()
         write_projector(self.folder, network, sides, self.classes, self.fold)
@@ -166,7 +168,11 @@ class Settings(_Writing):
         super().__init__()
         self._folder = folder
         self._settings = {
-            name: value if isinstance(value, bool | int | float | str) else str(value)
+            name: value
+            if isinstance(value, bool | int | float | str)
+            else "none"
+            if value is None
+            else str(value)
             for name, value in settings.items()
         }
 
@@ -243,15 +249,18 @@ def example_strips(
     return {name: list(strips.values()) for name, strips in found.items() if strips}
 
 
-def saved_figures(validated: Predictions) -> dict[str, float]:
-    """`saved/subject_accuracy` and so on: those figures of `tfgma evaluate` that are defined."""
+def best_figures(validated: Predictions) -> dict[str, float]:
+    """`best/accuracy_subject` and so on, those that are defined.
+
+    TensorBoard's table of settings opens with the first names of the alphabet: with these.
+    """
     found = {}
     for level in ("subject", "clip"):
         scores = scores_by(level, validated, poolings(validated, "mean"))
         figures = classification_metrics(scores.labels, scores.probabilities, scores.classes)
-        for name in (*SUMMARY, "log_loss"):
+        for name in BEST_FIGURES:
             if figures[name] is not None:
-                found[f"saved/{level}_{name}"] = float(figures[name])
+                found[f"best/{name}_{level}"] = float(figures[name])
     return found
 
 

@@ -49,6 +49,7 @@ from tfgma.runs import (
     write_predictions,
 )
 from tfgma.tensorboard import FoldLogs, example_strips
+from tfgma.tracking import Started, fold_tracking
 from tfgma.weights.packages import weights_file
 from tfgma.weights.pretrained import head_layers, load_all_but_other_head, load_network, load_trunk
 
@@ -63,8 +64,11 @@ def train(
     *,
     folds: Sequence[int] | None = None,
     progress: Progress = lambda done, total, text: None,
+    started: Started = lambda run, settings: None,
 ) -> dict[str, Any]:
     """Trains the chosen folds (default: all) into the run folder `out`; returns the content of run.json.
+
+    `started` is called once nothing is left to be refused, see tfgma.tracking.
 
     Raises:
         RefusedError: no data set there, one of another ClipSpec than the config's, or without a modality that
@@ -97,6 +101,7 @@ def train(
         "trained_folds": chosen,
         "environment": environment(),
     }
+    started(out, flat(config.model_dump()) | {"data": run["dataset_sha256"]})
     for number, fold in enumerate(chosen):
         try:
             tell = over_folds(progress, number, len(chosen))
@@ -322,6 +327,7 @@ def train_fold(
                 validation=validation,
                 every=settings.picture_every,
             ),
+            *fold_tracking(out.parent, fold),
             ProgressLine(fold, settings.epochs, progress),
         ],
     ).history

@@ -19,9 +19,16 @@ from tfgma.cli.data import JSON, PATH, WORKERS
 @click.option("--out", type=PATH, required=True, help="The run's folder, new or empty.")
 @click.option("--fold", default="all", show_default=True, help="A fold's number, or all.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides the config.")
+@click.option("--mlflow", metavar="URI", help="Logs to MLflow too: http://HOST:5000 or sqlite:///FILE.")
 @JSON
 def train(
-    config: Path | None, dataset: Path, out: Path, fold: str, overrides: tuple[str, ...], as_json: bool
+    config: Path | None,
+    dataset: Path,
+    out: Path,
+    fold: str,
+    overrides: tuple[str, ...],
+    mlflow: str | None,
+    as_json: bool,
 ) -> None:
     """Train a network a fold; TensorBoard logs lie in RUN/fold_K/logs.
 
@@ -33,12 +40,13 @@ def train(
     if fold != "all" and not fold.isdigit():
         raise RefusedError(f"--fold must be a number or all. Received: {fold!r}")
     from tfgma.config import load_study
+    from tfgma.tracking import tracked, tracked_before
     from tfgma.training import train as run_training
 
     study = load_study(config, overrides)
     folds = None if fold == "all" else [int(fold)]
-    with progress_bar("train") as tell:
-        run = run_training(study, dataset, out, folds=folds, progress=tell)
+    with tracked(mlflow or tracked_before(out)) as started, progress_bar("train", lines=True) as tell:
+        run = run_training(study, dataset, out, folds=folds, progress=tell, started=started)
     if as_json:
         print_json({"out": str(out), "trained_folds": run["trained_folds"]})
     else:
