@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +63,6 @@ class FoldLogs:
             every: epochs between pictures.
         """
         return [
-            Continuation(self.folder),
             EpochFigures(self.folder),
             Settings(self.folder, settings),
             Pictures(self.folder / "pictures", validation, self.classes, examples, every),
@@ -87,33 +85,6 @@ class FoldLogs:
                 tf.summary.scalar(name, value)
         writer.close()
         write_projector(self.folder, network, sides, self.classes, self.fold)
-
-
-class Continuation(keras.callbacks.Callback):
-    """Tells TensorBoard where a training goes on, so that epochs which are done again are not shown twice."""
-
-    def __init__(self, folder: Path) -> None:
-        """The fold's logs."""
-        super().__init__()
-        self._folder, self._is_first = folder, True
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keras calls this."""
-        if self._is_first and epoch:
-            for part in ("train", "validation", "pictures"):
-                self._write_restart(self._folder / part, epoch)
-        self._is_first = False
-
-    def _write_restart(self, folder: Path, epoch: int) -> None:
-        event_pb2 = load("tensorboard.compat.proto.event_pb2", "train")
-        now = time.time()
-        # Files are read in the order of their names: behind those of before, ahead of those written now.
-        path = folder / f"events.out.tfevents.{int(now) - 1:010d}.restart"
-        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tf.io.TFRecordWriter(str(path)) as file:
-            file.write(event_pb2.Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
-            file.write(event_pb2.Event(wall_time=now, step=epoch, session_log=start).SerializeToString())
 
 
 class _Writing(keras.callbacks.Callback):
@@ -168,11 +139,7 @@ class Settings(_Writing):
         super().__init__()
         self._folder = folder
         self._settings = {
-            name: value
-            if isinstance(value, bool | int | float | str)
-            else "none"
-            if value is None
-            else str(value)
+            name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in settings.items()
         }
 

@@ -205,7 +205,7 @@ def _place(run: Path) -> dict[str, str]:
 
 
 def _allowed(name: str) -> str:
-    """A setting's name without the signs that MLflow refuses; a class may have any, and weights bear its name."""
+    """A setting's name without the signs that MLflow refuses; classes' weights bear the classes' names."""
     return re.sub(r"[^\w\-./ ]", "_", name)
 
 

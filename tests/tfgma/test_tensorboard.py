@@ -2,6 +2,7 @@
 
 import csv
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ from tfgma.metrics import reliability_table
 from tfgma.outputs import features_of
 from tfgma.pictures import cut_out, reliability_picture, roc_picture
 from tfgma.runs import read_predictions, read_run
-from tfgma.tensorboard import EXAMPLES, Continuation, EpochFigures, Pictures, write_projector
+from tfgma.tensorboard import EXAMPLES, EpochFigures, Pictures, write_projector
 from tfgma.training import train
 
 EPOCHS, EVERY = 4, 2
@@ -106,8 +107,11 @@ def test_example_clips_show_each_class_of_the_train_side(run, logs, dataset):
         # Rows: frames, outlines, joints, flow.
         assert found[0].shape == (4 * spec.size, 5 * spec.size, 3)
         np.testing.assert_array_equal(found[0][: spec.size, : spec.size], clip.rgb[0])
-        differs = (found[0][spec.size : 2 * spec.size] != found[0][: spec.size]).any(axis=-1)
-        assert 0.01 < differs.mean() < 0.3
+        frames, outlined = (
+            found[0][row * spec.size : (row + 1) * spec.size, :, 1].astype(int) for row in (0, 1)
+        )
+        # Green, and about as long as a body's outline: 5 of them.
+        assert 5 * spec.size < (outlined - frames > 50).sum() < 5 * 8 * spec.size
 
 
 def test_the_mask_that_is_shown_is_as_large_as_the_one_that_was_made(dataset):
@@ -119,7 +123,8 @@ def test_the_mask_that_is_shown_is_as_large_as_the_one_that_was_made(dataset):
             shown += [cut_out(frame).mean() for frame in clip.rgb]
             made += list(clip.mask_area)
     assert np.mean(made) > 0.05
-    np.testing.assert_allclose(shown, made, atol=0.015)
+    np.testing.assert_allclose(shown, made, atol=0.02)
+    assert abs(np.mean(shown) - np.mean(made)) < 0.005
 
 
 def test_points_of_the_projector_are_subjects_mean_features(run, logs, dataset):
@@ -204,17 +209,16 @@ def continued(folder, epochs):
         initial_epoch=epochs.start,
         epochs=epochs.stop,
         verbose=0,
-        callbacks=[Continuation(folder), EpochFigures(folder)],
+        callbacks=[EpochFigures(folder)],
     ).history
     return dict(zip(epochs, history["loss"], strict=True))
 
 
-def test_a_training_that_goes_on_shows_no_epoch_twice(tmp_path):
-    first = continued(tmp_path, range(0, 5))
-    time.sleep(2.1)  # names of event files count seconds
-    second = continued(tmp_path, range(3, 7))
-    found = scalars(tmp_path / "train", "epoch_loss")
-    assert found == pytest.approx({epoch: (first | second)[epoch] for epoch in range(7)}, rel=1e-6)
+def test_logs_of_a_training_that_goes_on_are_continued(tmp_path):
+    first = continued(tmp_path, range(0, 3))
+    time.sleep(1.1)  # names of event files count seconds
+    second = continued(tmp_path, range(3, 5))
+    assert scalars(tmp_path / "train", "epoch_loss") == pytest.approx(first | second, rel=1e-6)
 
 
 def test_example_clips_are_not_drawn_again_when_a_training_goes_on(tmp_path):
@@ -243,7 +247,7 @@ def test_roc_curves_are_those_of_scikit_learn(drawn):
     labels = rng.integers(0, 2, 40)  # no clip of the third class
     scores = rng.dirichlet(np.ones(3), 40)
     found = lines_of(roc_picture(labels, scores, ("a", "b", "c"), "title"))
-    assert list(found)[0] == "chance"
+    assert next(iter(found)) == "chance"
     assert list(found)[3] == "c: not defined"
     for number, (label, points) in enumerate(list(found.items())[1:3]):
         false_share, true_share, _ = sklearn.metrics.roc_curve(labels == number, scores[:, number])
@@ -286,13 +290,14 @@ def ask(address, path, body=None):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("loading", ["true", "false"], ids=["its own reader", "python"])
-def test_a_tensorboard_shows_all_of_it(run, loading, tmp_path):
+def test_a_tensorboard_shows_all_of_it_and_no_epoch_twice(run, tmp_path):
     first = continued(tmp_path / "again", range(0, 3))
-    time.sleep(2.1)
+    time.sleep(1.1)  # names of event files count seconds
     second = continued(tmp_path / "again", range(2, 4))
     (tmp_path / "run").symlink_to(run)
-    port = 6000 + 7 * len(loading)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     command = [
         str(Path(sys.executable).parent / "tensorboard"),
         "--logdir",
@@ -301,7 +306,7 @@ def test_a_tensorboard_shows_all_of_it(run, loading, tmp_path):
         "127.0.0.1",
     ]
     server = subprocess.Popen(
-        [*command, "--port", str(port), "--load_fast", loading],
+        [*command, "--port", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -310,7 +315,8 @@ def test_a_tensorboard_shows_all_of_it(run, loading, tmp_path):
         tags = {}
         until = time.monotonic() + 120
         while not (tags.get(f"{logs}/pictures") and "again/train" in scalar_tags):
-            assert time.monotonic() < until and server.poll() is None
+            assert time.monotonic() < until
+            assert server.poll() is None
             time.sleep(1)
             try:
                 tags = json.loads(ask(address, "/images/tags"))
