@@ -68,16 +68,17 @@ def tracked_before(run: Path) -> str | None:
 def fold_tracking(run: Path, fold: int) -> list[keras.callbacks.Callback]:
     """What a training of this fold calls; nothing where the run is not tracked."""
     place = _place(run)
-    return [EpochMetrics(_client(place["uri"]), place["run_id"], fold)] if place else []
+    return [EpochMetrics(place["uri"], place["run_id"], fold)] if place else []
 
 
 class EpochMetrics(keras.callbacks.Callback):
     """Each epoch's figures as `fold_0/loss` and so on; what could not be sent is sent with the next."""
 
-    def __init__(self, client: Any, run_id: str, fold: int) -> None:
-        """`client`: an MlflowClient."""
+    def __init__(self, uri: str, run_id: str, fold: int) -> None:
+        """The store, and which of its runs; both exist."""
         super().__init__()
-        self._client, self._run_id, self._fold = client, run_id, fold
+        self._uri, self._run_id, self._fold = uri, run_id, fold
+        self._client: Any = None
         self._waiting: list[Any] = []
         self._has_told = False
 
@@ -97,6 +98,8 @@ class EpochMetrics(keras.callbacks.Callback):
 
     def _send(self) -> None:
         try:
+            # Only now: a local store is opened by this, and may be locked or away.
+            self._client = self._client or _client(self._uri)
             while self._waiting:
                 self._client.log_batch(self._run_id, metrics=self._waiting[:MOST_METRICS])
                 del self._waiting[:MOST_METRICS]

@@ -3,11 +3,13 @@
 import csv
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+import tfgma.tracking
 import tfgma.training
 from pipelines.schema import RefusedError
 from tests.tfgma.test_study import STUDY
@@ -40,6 +42,14 @@ def folder(tmp_path, name="run"):
     return path
 
 
+def ended_by(error, store, run):
+    """A training of one epoch that `error` ends."""
+    with tracked(store) as started:
+        started(run, {"train.epochs": 4})
+        fold_tracking(run, 1)[0].on_epoch_end(0, {"loss": 3.0})
+        raise error
+
+
 def test_a_training_is_logged_whole(small, dataset, store, tmp_path):
     study = load_study(STUDY, (*QUICK, "train.class_weights={FMs: 1, PR: 2, WMs: 1}"))
     with tracked(store) as started:
@@ -62,7 +72,7 @@ def test_a_training_is_logged_whole(small, dataset, store, tmp_path):
             assert {point.step: point.value for point in points} == expected
             assert len(points) == len(rows)
     copied = client.download_artifacts(found.info.run_id, "run.json", str(folder(tmp_path, "copy")))
-    assert open(copied).read() == (tmp_path / "run" / "run.json").read_text()
+    assert Path(copied).read_text() == (tmp_path / "run" / "run.json").read_text()
     listed = {one.path for one in client.list_artifacts(found.info.run_id, "fold_2")}
     assert listed == {"fold_2/history.csv"}
 
@@ -77,10 +87,8 @@ def test_what_is_not_tracked_logs_nothing(tmp_path):
 
 def test_a_training_that_goes_on_goes_on_in_its_mlflow_run(store, tmp_path):
     run = folder(tmp_path)
-    with pytest.raises(KeyboardInterrupt), tracked(store) as started:
-        started(run, {"train.epochs": 4})
-        fold_tracking(run, 1)[0].on_epoch_end(0, {"loss": 3.0})
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        ended_by(KeyboardInterrupt(), store, run)
     client, stopped = run_of(store, run)
     assert stopped.info.status == "KILLED"
     with tracked(tracked_before(run)) as started:
@@ -95,9 +103,8 @@ def test_a_training_that_goes_on_goes_on_in_its_mlflow_run(store, tmp_path):
 
 def test_a_training_that_fails_is_marked(store, tmp_path):
     run = folder(tmp_path)
-    with pytest.raises(ValueError, match="torn"), tracked(store) as started:
-        started(run, {})
-        raise ValueError("torn")
+    with pytest.raises(ValueError, match="torn"):
+        ended_by(ValueError("torn"), store, run)
     assert run_of(store, run)[1].info.status == "FAILED"
 
 
@@ -115,19 +122,21 @@ def test_settings_with_odd_names_and_many_of_them_are_taken(store, tmp_path):
     assert params["none"] == "None"
 
 
-def test_a_store_that_goes_away_is_told_once_and_gets_all_when_it_is_back(store, tmp_path, caplog):
+def test_a_store_that_goes_away_is_told_once_and_gets_all_when_it_is_back(
+    store, tmp_path, caplog, monkeypatch
+):
     run = folder(tmp_path)
     with tracked(store) as started:
         started(run, {})
         (callback,) = fold_tracking(run, 0)
-        sending, away = callback._client.log_batch, [True]
+        sending, away = MlflowClient.log_batch, [True]
 
         def log_batch(*args, **kwargs):
             if away[0]:
                 raise MlflowException("connection refused\nand more")
             sending(*args, **kwargs)
 
-        callback._client.log_batch = log_batch
+        monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
         for epoch in range(4):
             away[0] = epoch < 3
             callback.on_epoch_end(epoch, {"loss": float(epoch), "val_loss": 1.0})
@@ -193,14 +202,17 @@ def test_the_extra_is_named_where_mlflow_is_missing(tmp_path, monkeypatch):
         pass
 
 
-def test_metrics_that_were_never_taken_are_tried_at_the_end():
-    class Away:
-        def log_batch(self, run_id, metrics):
-            calls.append(len(metrics))
-            raise OSError("away")
+def test_metrics_that_were_never_taken_are_tried_at_the_end(monkeypatch, caplog):
+    """Of a store that cannot even be opened."""
+
+    def refuse(uri):
+        calls.append(uri)
+        raise OSError("locked")
 
     calls = []
-    callback = EpochMetrics(Away(), "1", 0)
+    monkeypatch.setattr(tfgma.tracking, "_client", refuse)
+    callback = EpochMetrics("sqlite:////store.db", "1", 0)
     callback.on_epoch_end(0, {"loss": 1.0, "val_loss": 2.0})
     callback.on_train_end()
-    assert calls == [2, 2]
+    assert calls == ["sqlite:////store.db"] * 2
+    assert len(caplog.records) == 1
