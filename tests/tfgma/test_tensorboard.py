@@ -31,7 +31,7 @@ from tfgma.outputs import features_of
 from tfgma.pictures import cut_out, reliability_picture, roc_picture
 from tfgma.runs import read_predictions, read_run
 from tfgma.tensorboard import EXAMPLES, EpochFigures, Pictures, write_projector
-from tfgma.training import train
+from tfgma.training import build_network, train
 
 EPOCHS, EVERY = 4, 2
 
@@ -280,6 +280,40 @@ def test_features_are_what_the_heads_take(head, columns):
     values = {"x": np.array([[1, 2], [3, 4]], np.float32), "y": np.array([[5], [6]], np.float32)}
     found = keras.Model(network.input, features_of(network)).predict_on_batch(values)
     np.testing.assert_array_equal(found, np.array([[1, 2, 5], [3, 4, 6]])[:, columns])
+
+
+MODELS = {
+    "two_stream, image_backbone: resnet10, flow_backbone: resnet10, image_width: 4, flow_width: 4": 32,
+    "two_stream, fusion: concat, image_backbone: resnet10, flow_backbone: resnet10, image_width: 4, "
+    "flow_width: 8": 32 + 64,
+    "two_stream, fusion: sum, image_backbone: resnet10, flow_backbone: resnet10, image_width: 4, "
+    "flow_width: 8": 32 + 64,
+    "image, backbone: resnet10, width: 4, dropout: 0.5": 32,
+    "frame_fusion, backbone: resnet10, width: 4": None,
+    "cnn_lstm, backbone: resnet10, width: 4, units: 8": 8,
+    "two_stream_3d, streams: single, image_backbone: resnet10, width: 4": 2 * 32,
+    "stam, features: 4": 4,
+    "video, network: x3d_m, width: 4": None,
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_familys_logits_are_computed_from_its_features(model):
+    study = load_study(STUDY, (f"model={{family: {model}}}", "inputs={pose_frames: 6, pose_stride: 3}"))
+    network = build_network(study, 3)
+    features = features_of(network)
+    assert len(features.shape) == 2
+    assert MODELS[model] in (None, features.shape[1])
+    rng = np.random.default_rng(0)
+    inputs = {one.name: rng.normal(size=(4, *one.shape[1:])).astype(np.float32) for one in network.inputs}
+    read, logits = keras.Model(network.input, [features, network.output["logits"]]).predict_on_batch(inputs)
+    # Whatever the head: what comes out is linear in what was read, of fewer clips than features too.
+    heads = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense) and layer.units == 3]
+    kernel = np.concatenate([layer.kernel for layer in heads])
+    bias = np.sum([layer.bias for layer in heads], axis=0)
+    parts = len(heads) if "two_stream_3d" in model else 1
+    assert np.ptp(read, axis=0).max() > 0
+    np.testing.assert_allclose((read @ kernel + bias) / parts, logits, atol=1e-5)
 
 
 def ask(address, path, body=None):

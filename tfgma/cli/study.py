@@ -36,6 +36,7 @@ def train(
     Example:
       tfgma train --config configs/demo.yaml --data dataset --out run --fold 0
       tensorboard --logdir run
+      tfgma train --data dataset --out run --mlflow sqlite:///runs.db
     """
     if fold != "all" and not fold.isdigit():
         raise RefusedError(f"--fold must be a number or all. Received: {fold!r}")
