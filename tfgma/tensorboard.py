@@ -193,17 +193,17 @@ class Pictures(_Writing):
 
 
 def example_strips(
-    dataset: Path, index: dict[str, Any], subjects: Sequence[str], *, masked: bool
+    dataset: Path, index: dict[str, Any], spec: ClipSpec, subjects: Sequence[str], *, masked: bool
 ) -> dict[str, list[np.ndarray]]:
     """Class -> pictures (H, W, 3) uint8 of the first clip of each of its first subjects among `subjects`.
 
     Args:
         dataset: the data set's folder.
         index: its dataset.json.
+        spec: of its clips.
         subjects: those of the train side.
         masked: frames are cut out, so that the mask can be seen in them.
     """
-    spec = ClipSpec.model_validate(index["clip"])
     wanted = set(subjects)
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in index["classes"]}
     for entry in index["videos"]:

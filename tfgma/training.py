@@ -323,7 +323,7 @@ def train_fold(
             LearningRate(),
             *logs.callbacks(
                 settings=flat(config.model_dump()) | {"data": file_digest(dataset / INDEX)},
-                examples=example_strips(dataset, index, split.train, masked=config.build.mask_body),
+                examples=example_strips(dataset, index, spec, split.train, masked=config.build.mask_body),
                 validation=validation,
                 every=settings.picture_every,
             ),

@@ -307,13 +307,12 @@ def test_every_familys_logits_are_computed_from_its_features(model):
     rng = np.random.default_rng(0)
     inputs = {one.name: rng.normal(size=(4, *one.shape[1:])).astype(np.float32) for one in network.inputs}
     read, logits = keras.Model(network.input, [features, network.output["logits"]]).predict_on_batch(inputs)
-    # Whatever the head: what comes out is linear in what was read, of fewer clips than features too.
     heads = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense) and layer.units == 3]
     kernel = np.concatenate([layer.kernel for layer in heads])
     bias = np.sum([layer.bias for layer in heads], axis=0)
     parts = len(heads) if "two_stream_3d" in model else 1
     assert np.ptp(read, axis=0).max() > 0
-    np.testing.assert_allclose((read @ kernel + bias) / parts, logits, atol=1e-5)
+    np.testing.assert_allclose((read @ kernel + bias) / parts, logits, rtol=1e-5, atol=1e-5)
 
 
 def ask(address, path, body=None):
