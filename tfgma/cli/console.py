@@ -34,7 +34,11 @@ def progress_bar(title: str, *, lines: bool = False) -> Iterator[Callable[[int, 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # An epoch may take an hour; of the last 30 seconds alone Rich would know no speed.
     bar = Progress(
-        *columns, console=console, disable=not console.is_terminal, speed_estimate_period=DAY_SECONDS
+        *columns,
+        console=console,
+        disable=not console.is_terminal,
+        speed_estimate_period=DAY_SECONDS,
+        get_time=time.monotonic,
     )
     with bar:
         task = bar.add_task(title, total=None)
