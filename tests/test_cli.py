@@ -231,6 +231,9 @@ def bad_input(tmp_path, case):
         out.mkdir()
         (out / "dataset.json").write_text('{"format_version": 99}')
         return ["train", "--data", out, "--out", tmp_path / "run"], tmp_path / "run"
+    if case == "no tracking store":
+        store = "http://127.0.0.1:9"
+        return ["train", "--data", out, "--out", tmp_path / "run", "--mlflow", store], tmp_path / "run"
     if case == "no fold":
         return ["train", "--data", out, "--out", tmp_path / "run", "--fold", "first"], tmp_path / "run"
     if case == "no subjects":
@@ -261,6 +264,7 @@ def bad_input(tmp_path, case):
         "unknown key",
         "no config",
         "other version",
+        "no tracking store",
         "no fold",
         "no subjects",
         "no such motion",

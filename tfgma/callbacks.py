@@ -1,4 +1,4 @@
-"""What happens during a training: checks, figures, pictures, and the best network saved."""
+"""What happens during a training: checks, figures, progress, and the best network saved."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from pipelines.clips import Clip
 from pipelines.files import written_whole
-from pipelines.schema import ClipSpec, RefusedError
-from tfgma.answers import predict
+from pipelines.schema import RefusedError
 from tfgma.batches import InputWait
 from tfgma.outputs import LOGITS
-from tfgma.pictures import clip_strip, confusion_picture
 
 Progress = Callable[[int, int, str], None]
 """Called with epochs done, epochs in all, and a line of figures."""
@@ -186,47 +182,13 @@ class Timing(keras.callbacks.Callback):
             logs["input_wait"] = self._wait.taken() / self._seconds
 
 
-class TensorBoardPictures(keras.callbacks.Callback):
-    """An example clip at the start; the validation side's confusion matrix every few epochs."""
+def over_folds(progress: Progress, number: int, folds: int) -> Progress:
+    """Tells the epochs of fold `number` (counted from 0) as part of those of all `folds` folds."""
 
-    def __init__(
-        self,
-        logs: Path,
-        network: keras.Model,
-        validation: tf.data.Dataset,
-        classes: Sequence[str],
-        example: Clip,
-        spec: ClipSpec,
-        every: int,
-    ) -> None:
-        """Keeps what the pictures are made from; `every` in epochs."""
-        super().__init__()
-        self._network = network
-        self._logs, self._validation, self._classes = logs / "pictures", validation, classes
-        self._example, self._spec, self._every = example, spec, every
+    def tell(done: int, total: int, text: str) -> None:
+        progress(number * total + done, folds * total, text)
 
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Keras calls this."""
-        self._writer = tf.summary.create_file_writer(str(self._logs))
-        strip = clip_strip(self._example, self._spec.max_flow_px)
-        with self._writer.as_default(step=0):
-            tf.summary.image("example clip: frames, joints, flow", strip[None])
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keras calls this."""
-        if (epoch + 1) % self._every:
-            return
-        answers = predict(self._network, self._validation, self._classes, 0, "val")
-        size = len(self._classes)
-        matrix = np.zeros((size, size), int)
-        np.add.at(matrix, (answers.labels, answers.probabilities.argmax(axis=1)), 1)
-        picture = confusion_picture(matrix, self._classes, f"validation clips, epoch {epoch + 1}")
-        with self._writer.as_default(step=epoch):
-            tf.summary.image("confusion matrix", picture[None])
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Keras calls this."""
-        self._writer.close()
+    return tell
 
 
 class ProgressLine(keras.callbacks.Callback):

@@ -315,3 +315,11 @@ def load_study(path: Path | None, overrides: tuple[str, ...] = ()) -> StudyConfi
     """
     values = parse_overrides(read_yaml(path) if path is not None else {}, overrides)
     return parse_settings(values, StudyConfig, str(path) if path else "settings")
+
+
+def flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings as `{"clip.fps": 6.0, ...}`."""
+    out: dict[str, Any] = {}
+    for key, value in settings.items():
+        out |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return out

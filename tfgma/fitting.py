@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pipelines.build import INDEX, file_digest
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
 from pipelines.files import held
 from pipelines.mixing import Mixing
-from pipelines.records import read_shard
 from pipelines.sampling import Sampling
-from pipelines.splits import Fold
+from pipelines.splits import SIDES, Fold
 from pipelines.transforms import GeometryRange
 from tfgma.answers import join, predict
 from tfgma.batches import BatchVideos, InputWait, for_fit
@@ -29,11 +29,10 @@ from tfgma.callbacks import (
     PlainWeights,
     Progress,
     ProgressLine,
-    TensorBoardPictures,
     Timing,
 )
 from tfgma.checkpoints import CHECKPOINT, Checkpoint
-from tfgma.config import AugmentSettings, StudyConfig
+from tfgma.config import AugmentSettings, StudyConfig, flat
 from tfgma.distribution import (
     Shares,
     join_processes,
@@ -48,6 +47,8 @@ from tfgma.networks import build_network, computing_in
 from tfgma.optimizers import make_optimizer, training_callbacks
 from tfgma.outputs import LOGITS, trained_outputs
 from tfgma.runs import HISTORY, LOGS, MODEL_FILE, PREDICTIONS, TIMING_FILE, write_predictions
+from tfgma.tensorboard import FoldLogs, example_strips
+from tfgma.tracking import fold_tracking
 from tfgma.weights.pretrained import load_network
 
 EVALUATION_BATCH = 32
@@ -135,12 +136,15 @@ def train_fold(task: FoldTask, progress: Progress) -> None:
         network = load_network(task.out / MODEL_FILE)
         loader = task.loader([tensor.name for tensor in network.inputs])
         sides = {
-            side: clip_dataset(task.shards(side), batch_size=EVALUATION_BATCH, **loader)
+            side: clip_dataset(task.shards(side), batch_size=EVALUATION_BATCH, **loader) for side in SIDES
+        }
+        answers = {
+            side: predict(network, sides[side], task.index["classes"], task.fold, side)
             for side in ("val", "test")
         }
-        classes = task.index["classes"]
-        answers = [predict(network, data, classes, task.fold, side) for side, data in sides.items()]
-        write_predictions(task.out / PREDICTIONS, join(answers))
+        write_predictions(task.out / PREDICTIONS, join(list(answers.values())))
+        # Whoever looks at the logs is still choosing, so nothing of the test side is there.
+        _logs(task).finish(network, {side: sides[side] for side in ("train", "val")}, answers["val"])
         (task.out / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -182,7 +186,8 @@ def _fit(task: FoldTask, progress: Progress) -> None:
             HistoryFile(task.out / HISTORY),
             Timing(wait),
             HistoryFile(task.out / TIMING_FILE, only=TIMING),
-            *_monitors(task, plain or network, validation, progress),
+            *_monitors(task, plain or network, validation),
+            ProgressLine(task.fold, settings.epochs, progress),
         ]
         checkpoint = Checkpoint(task.out / CHECKPOINT, callbacks)
         first = checkpoint.restore(trainer)
@@ -246,17 +251,26 @@ def _compiled(
     return trainer
 
 
+def _logs(task: FoldTask) -> FoldLogs:
+    return FoldLogs(task.out / LOGS, task.fold, tuple(task.index["classes"]))
+
+
 def _monitors(
-    task: FoldTask, network: keras.Model, validation: tf.data.Dataset, progress: Progress
+    task: FoldTask, network: keras.Model, validation: tf.data.Dataset
 ) -> list[keras.callbacks.Callback]:
-    """What tells people how a training goes."""
-    config, logs = task.config, task.out / LOGS
-    spec = config.build.clip
-    example, _ = next(read_shard(task.shards("train")[0], spec, task.index["modalities"]))
+    """What shows people how a training goes."""
+    config = task.config
+    data = {"data": file_digest(task.dataset / INDEX)}
+    examples = example_strips(
+        task.dataset, task.index, config.build.clip, task.split.train, masked=config.build.mask_body
+    )
     return [
-        keras.callbacks.TensorBoard(str(logs), write_graph=False, update_freq="epoch"),
-        TensorBoardPictures(
-            logs, network, validation, task.index["classes"], example, spec, config.train.picture_every
+        *_logs(task).callbacks(
+            settings=flat(config.model_dump()) | data,
+            examples=examples,
+            network=network,
+            validation=validation,
+            every=config.train.picture_every,
         ),
-        ProgressLine(task.fold, config.train.epochs, progress),
+        *fold_tracking(task.out.parent, task.fold),
     ]

@@ -1,10 +1,11 @@
-"""What a classifier's outputs mean: which of them are trained, and which probabilities they stand for."""
+"""What a classifier's outputs mean: which are trained, and of what features they are which probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any, Final
 
+import keras
 from keras import ops
 
 LOGITS: Final = "logits"
@@ -25,3 +26,19 @@ def probabilities_of(logits: Any) -> Any:
 def trained_outputs(names: Collection[str]) -> list[str]:
     """The outputs that a loss is put on."""
     return sorted(name for name in names if name.startswith(PART_PREFIX)) or [LOGITS]
+
+
+def features_of(network: keras.Model) -> keras.KerasTensor:
+    """(B, F) what the dense layers behind `logits` take, those of several heads side by side."""
+    tensors = _before_dense(network.output[LOGITS])
+    return ops.concatenate(tensors, axis=-1) if len(tensors) > 1 else tensors[0]
+
+
+def _before_dense(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
+    """Inputs, each once, of the dense layers that are nearest before `tensor`."""
+    operation, node, _ = tensor._keras_history
+    taken = operation._inbound_nodes[node].input_tensors
+    if isinstance(operation, keras.layers.Dense):
+        return list(taken)
+    found = [one for part in taken for one in _before_dense(part)]
+    return list({id(one): one for one in found}.values())

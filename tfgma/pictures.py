@@ -13,6 +13,7 @@ from pipelines.clips import Clip
 from pipelines.flow import dequantize_flow
 from pipelines.optional import load
 from pipelines.schema import FEATURE_JOINTS
+from tfgma.metrics import reliability_table
 
 LIMBS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
 
@@ -41,11 +42,12 @@ def flow_colors(flow: np.ndarray, full_px: float) -> np.ndarray:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
-def clip_strip(clip: Clip, max_flow_px: float, *, columns: int = 5) -> np.ndarray:
+def clip_strip(clip: Clip, max_flow_px: float, *, columns: int = 5, outline: bool = False) -> np.ndarray:
     """(rows * S, columns * S, 3) uint8 RGB: frames, the same with joints, and the flow that leads on.
 
-    What the clip does not hold has no row; joints without frames are drawn on black. Of joints alone, one
-    row: (S, columns * S, 3), in the body's own axes.
+    `outline`: of frames that are cut out, a row more, with the outline of what was kept. What the clip does
+    not hold has no row; joints without frames are drawn on black. Of joints alone, one row:
+    (S, columns * S, 3), in the body's own axes.
     """
     if not len(clip.rgb) and not len(clip.flow):
         return _joint_strip(clip.joint_features, columns)
@@ -55,6 +57,8 @@ def clip_strip(clip: Clip, max_flow_px: float, *, columns: int = 5) -> np.ndarra
     frames = [np.ascontiguousarray(clip.rgb[step]) for step in steps] if len(clip.rgb) else [black] * columns
     if len(clip.rgb):
         rows.append(frames)
+        if outline:
+            rows.append([outlined(frame, cut_out(frame)) for frame in frames])
     if len(clip.pose):
         rows.append([draw_joints(frame, clip.pose[step]) for frame, step in zip(frames, steps, strict=True)])
     if len(clip.flow):
@@ -101,6 +105,19 @@ def outlined(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return out
 
 
+CUT_LEVEL = 16
+"""What is darker was cut out; JPEG leaves traces of the body beside its edge."""
+
+
+def cut_out(frame: np.ndarray) -> np.ndarray:
+    """(H, W) bool where a cut-out `frame` (H, W, 3) uint8 was kept: what is not black, without holes."""
+    seen = (frame.max(axis=-1) > CUT_LEVEL).astype(np.uint8)
+    # One pixel's opening takes JPEG's specks; what is dark inside the body is part of it.
+    seen = cv2.morphologyEx(seen, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    outlines, _ = cv2.findContours(seen, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.zeros_like(seen), outlines, -1, 1, cv2.FILLED).astype(bool)
+
+
 def fitted(picture: np.ndarray, side: int) -> np.ndarray:
     """`picture` (H, W, 3) uint8 as large as fits into (side, side, 3), on grey."""
     height, width = picture.shape[:2]
@@ -141,6 +158,61 @@ def confusion_picture(matrix: np.ndarray, classes: Sequence[str], title: str) ->
     for (row, column), count in np.ndenumerate(matrix):
         dark = count > np.max(matrix) / 2
         axes.text(column, row, f"{count:g}", ha="center", va="center", color="white" if dark else "black")
+    return figure_pixels(figure)
+
+
+def roc_picture(
+    labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], title: str
+) -> np.ndarray:
+    """Each class against the rest -> (H, W, 3) uint8 RGB; one of all labels or of none has no curve.
+
+    Args:
+        labels: (N,) int. probabilities: (N, C) float.
+        classes: (C,) names.
+        title: of the picture.
+    """
+    sk = load("sklearn.metrics", "train")
+    figure = load("matplotlib.figure", "train").Figure(figsize=(4.2, 4.4), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="chance")
+    for number, name in enumerate(classes):
+        is_class = labels == number
+        if is_class.all() or not is_class.any():
+            axes.plot([], [], label=f"{name}: not defined")
+            continue
+        false_share, true_share, _ = sk.roc_curve(is_class, probabilities[:, number])
+        area = sk.auc(false_share, true_share)
+        axes.plot(false_share, true_share, label=f"{name}: area {area:.2f}, n = {is_class.sum()}")
+    axes.set_xlabel("share of the others that are named so")
+    axes.set_ylabel("share of the class that is named so")
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    return figure_pixels(figure)
+
+
+def reliability_picture(labels: np.ndarray, probabilities: np.ndarray, title: str) -> np.ndarray:
+    """How often answers are right, by how probable they were said to be -> (H, W, 3) uint8 RGB.
+
+    Args:
+        labels: (N,) int. probabilities: (N, C) float.
+        title: of the picture.
+    """
+    table = [row for row in reliability_table(labels, probabilities) if row["n"]]
+    figure = load("matplotlib.figure", "train").Figure(figsize=(4.2, 4.4), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="calibrated")
+    said, right = ([row[name] for row in table] for name in ("probability", "accuracy"))
+    axes.plot(said, right, marker="o", label="answers")
+    for row in table:
+        axes.annotate(
+            str(row["n"]), (row["probability"], row["accuracy"]), (4, 4), textcoords="offset points"
+        )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(-0.05, 1.05)
+    axes.set_xlabel("probability of the answered class")
+    axes.set_ylabel("share that is right")
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure_pixels(figure)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.build import with_network_digests
 from pipelines.inputs import input_shape, refuse_missing
 from pipelines.schema import RefusedError
-from tfgma.config import StudyConfig
+from tfgma.config import StudyConfig, flat
 from tfgma.losses import head_weights
 from tfgma.models.families import FAMILIES
 from tfgma.networks import build_network
@@ -70,11 +70,3 @@ def refuse_unfit(config: StudyConfig, index: dict[str, Any]) -> None:
     if config.train.head_weights is not None:
         network = build_network(config, len(index["classes"]))
         head_weights(config.train, trained_outputs(network.output))
-
-
-def flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested settings as `{"clip.fps": 6.0, ...}`."""
-    out: dict[str, Any] = {}
-    for key, value in settings.items():
-        out |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-    return out

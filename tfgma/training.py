@@ -15,16 +15,17 @@ import keras
 from pipelines.build import INDEX, file_digest, read_index
 from pipelines.files import held
 from pipelines.schema import RefusedError
-from tfgma.callbacks import Progress
+from tfgma.callbacks import Progress, over_folds
 from tfgma.checkpoints import CHECKPOINT
-from tfgma.config import StudyConfig
+from tfgma.config import StudyConfig, flat
 from tfgma.distribution import is_follower
 from tfgma.fitting import FoldTask, sampling_of, train_fold
 from tfgma.losses import class_weights
 from tfgma.processes import run_apart
 from tfgma.protocol import protocol_of
 from tfgma.runs import RUN_FILE, RUN_VERSION, environment, fold_folder, read_run, write_json
-from tfgma.suitability import as_built, flat, refuse_other_build, refuse_unfit
+from tfgma.suitability import as_built, refuse_other_build, refuse_unfit
+from tfgma.tracking import Started
 
 
 def train(
@@ -37,6 +38,7 @@ def train(
     distribute: str | None = None,
     isolated: bool = True,
     progress: Progress = lambda done, total, text: None,
+    started: Started = lambda run, settings: None,
 ) -> dict[str, Any]:
     """Trains the chosen folds into the run folder `out`; returns the content of run.json.
 
@@ -51,7 +53,8 @@ def train(
         distribute: see tfgma.distribution.
         isolated: each fold in a process of its own, whose memory goes back at its end. False for callers who
             have changed something in this process.
-        progress: told of each epoch.
+        progress: told of each epoch, of those of all chosen folds.
+        started: called once nothing is left to be refused, see tfgma.tracking.
 
     Raises:
         RefusedError: no data set there, one of another ClipSpec than the config's, or without a modality that
@@ -97,17 +100,20 @@ def train(
     with _folder(out, follows=is_follower(distribute)) as folder:
         if not is_new:
             write_json(folder / RUN_FILE, run)
-        for fold in run["chosen_folds"]:
+        if folder == out:
+            started(out, flat(run["config"]) | {"data": run["dataset_sha256"]})
+        for number, fold in enumerate(run["chosen_folds"]):
             if fold in run["trained_folds"]:
                 continue
             place = fold_folder(folder, fold)
             if not (place / CHECKPOINT).exists():
                 shutil.rmtree(place, ignore_errors=True)
             task = FoldTask(config, dataset, index, splits[fold], fold, place, distribute)
+            tell = over_folds(progress, number, len(run["chosen_folds"]))
             if isolated:
-                run_apart(train_fold, task, tell=progress)
+                run_apart(train_fold, task, tell=tell)
             else:
-                train_fold(task, progress)
+                train_fold(task, tell)
             run["trained_folds"] = sorted([*run["trained_folds"], fold])
             write_json(folder / RUN_FILE, run)
     return run

@@ -31,6 +31,7 @@ from tfgma.cli.data import JSON, PATH, WORKERS
     type=click.Choice([DATA_PARALLEL]),
     help="Share each batch among all devices of this machine, and on JAX of several.",
 )
+@click.option("--mlflow", metavar="URI", help="Logs to MLflow too: http://HOST:5000 or sqlite:///FILE.")
 @JSON
 def train(
     config: Path | None,
@@ -41,6 +42,7 @@ def train(
     resume: bool,
     backend: str | None,
     distribute: str | None,
+    mlflow: str | None,
     as_json: bool,
 ) -> None:
     """Train a network a fold; TensorBoard logs lie in RUN/fold_K/logs.
@@ -49,6 +51,7 @@ def train(
     Example:
       tfgma train --config configs/demo.yaml --data dataset --out run --fold 0
       tensorboard --logdir run
+      tfgma train --data dataset --out run --mlflow sqlite:///runs.db
     """
     if fold not in (None, "all") and not fold.isdigit():
         raise RefusedError(f"--fold must be a number or all. Received: {fold!r}")
@@ -67,12 +70,13 @@ def train(
         raise click.UsageError("Missing option '--data'.")
     if backend is not None:
         choose_backend(backend)
+    from tfgma.tracking import tracked, tracked_before
     from tfgma.training import train as run_training
 
     folds: list[int] | Literal["all"] | None = None
     if fold is not None:
         folds = "all" if fold == "all" else [int(fold)]
-    with progress_bar("train") as tell:
+    with tracked(mlflow or tracked_before(out)) as started, progress_bar("train", lines=True) as tell:
         run = run_training(
             study or load_study(config, overrides),
             dataset,
@@ -81,6 +85,7 @@ def train(
             resume=resume,
             distribute=distribute,
             progress=tell,
+            started=started,
         )
     if as_json:
         print_json({"out": str(out), "trained_folds": run["trained_folds"]})
