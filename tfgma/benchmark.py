@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,8 +115,8 @@ class _Bench:
         if not (folder / METRICS_FILE).exists():
             # Videos are kept, as a build keeps what is finished.
             build_dataset(videos, dataset, study.build, workers=self.workers, progress=self.progress)
-            shutil.rmtree(folder, ignore_errors=True)
-            train(study, dataset, folder, folds=range(self.size.folds), progress=self.progress)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            train(study, dataset, folder, folds=range(self.size.folds), resume=True, progress=self.progress)
             write_report(folder, evaluate(folder))
         metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
         test = metrics["test"]

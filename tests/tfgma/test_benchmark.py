@@ -25,9 +25,10 @@ def without_training(monkeypatch):
     def build(videos, dataset, config, **_):
         asked["built"].append((videos, dataset, config))
 
-    def train(study, dataset, run, *, folds, progress):
+    def train(study, dataset, run, *, folds, resume, progress):
+        assert resume
         asked["trained"].append((study, run, list(folds)))
-        run.mkdir(parents=True)
+        run.mkdir(parents=True, exist_ok=True)
 
     def evaluate(run):
         accuracy = {"mean": 0.5, "sd": 0.1, "folds": 2}

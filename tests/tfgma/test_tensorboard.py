@@ -17,28 +17,31 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
+import tfgma.fitting
 import tfgma.pictures
-import tfgma.training
+import tfgma.suitability
 from pipelines.build import read_index
 from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec
+from tests.in_process import train
 from tests.tfgma.test_study import STUDY
 from tests.tfgma.test_training import QUICK, small_network
 from tfgma.config import load_study
 from tfgma.metrics import reliability_table
+from tfgma.networks import build_network
 from tfgma.outputs import features_of
 from tfgma.pictures import cut_out, reliability_picture, roc_picture
 from tfgma.runs import read_predictions, read_run
 from tfgma.tensorboard import EXAMPLES, EpochFigures, Pictures, write_projector
-from tfgma.training import build_network, train
 
 EPOCHS, EVERY = 4, 2
 
 
 def small_run(dataset, out):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfgma.training, "build_network", small_network)
+        patch.setattr(tfgma.fitting, "build_network", small_network)
+        patch.setattr(tfgma.suitability, "build_network", small_network)
         settings = (*QUICK, f"train.epochs={EPOCHS}", f"train.picture_every={EVERY}")
         train(load_study(STUDY, settings), dataset, out, folds=[1])
     return out
@@ -224,7 +227,8 @@ def test_logs_of_a_training_that_goes_on_are_continued(tmp_path):
 def test_example_clips_are_not_drawn_again_when_a_training_goes_on(tmp_path):
     strips = {"PR": [np.zeros((4, 4, 3), np.uint8)]}
     for epoch in (0, 3):
-        callback = Pictures(tmp_path / str(epoch), tf.data.Dataset.range(0), ("PR", "WMs"), strips, 99)
+        nothing = tf.data.Dataset.range(0)
+        callback = Pictures(tmp_path / str(epoch), keras.Model(), nothing, ("PR", "WMs"), strips, 99)
         callback.on_epoch_begin(epoch)
         callback.on_epoch_end(epoch)
         callback.on_train_end()

@@ -9,14 +9,15 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+import tfgma.fitting
+import tfgma.suitability
 import tfgma.tracking
-import tfgma.training
 from pipelines.schema import RefusedError
+from tests.in_process import train
 from tests.tfgma.test_study import STUDY
 from tests.tfgma.test_training import QUICK, small_network
 from tfgma.config import load_study
 from tfgma.tracking import EpochMetrics, fold_tracking, tracked, tracked_before
-from tfgma.training import train
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,8 @@ def store(tmp_path_factory):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(tfgma.training, "build_network", small_network)
+    monkeypatch.setattr(tfgma.fitting, "build_network", small_network)
+    monkeypatch.setattr(tfgma.suitability, "build_network", small_network)
 
 
 def run_of(store, run):
