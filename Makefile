@@ -24,25 +24,28 @@ demo: $(STAMP)
 PARALLEL := -n 2 --dist loadfile
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -m "not long" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not long and not backends" $(PARALLEL)
 
-# The networks alone, on the other two Keras backends, each in an environment of its own.
+# The networks alone, on the other two Keras backends, each in an environment of its own; then trainings, on all
+# three in one environment.
 BACKEND_TESTS := tests/tfgma/models tests/tfgma/weights tests/tfgma/test_layers.py
 # conftest.py makes videos, which these environments cannot.
 BACKEND_PYTEST := -m pytest --noconftest -p no:cacheprovider $(PARALLEL) $(BACKEND_TESTS)
 
-test-backends: .venv-jax/.installed .venv-torch/.installed
+test-backends: .venv-jax/.installed .venv-torch/.installed .venv-every/.installed
 	KERAS_BACKEND=torch .venv-torch/bin/python $(BACKEND_PYTEST)
 	@# Most of JAX's time is compiling; what is compiled runs once.
 	KERAS_BACKEND=jax XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" \
 	  .venv-jax/bin/python $(BACKEND_PYTEST)
+	.venv-every/bin/python -m pytest -p no:cacheprovider -m backends tests/test_backends.py
 
 .venv-%/.installed: tests/backends/%.lock
 	rm -rf .venv-$*
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --require-hashes -r $<
 	@# Of PyTorch a CPU build is enough, where pip is told of one (PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL).
-	if [ $* = torch ]; then .venv-$*/bin/python -m pip install --quiet --no-deps torch==2.13.0; fi
+	if [ $* = every ]; then .venv-every/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .; fi
+	if [ $* != jax ]; then .venv-$*/bin/python -m pip install --quiet --no-deps torch==2.13.0; fi
 	touch $@
 
 test-long: $(STAMP)
@@ -57,10 +60,12 @@ lint: $(STAMP)
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --upgrade --quiet -o requirements.lock
+	uv pip compile pyproject.toml tests/backends/every.in --extra train --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --upgrade --quiet -o tests/backends/every.lock
 	for backend in jax torch; do \
 	  uv pip compile tests/backends/common.in tests/backends/$$backend.in --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --upgrade --quiet -o tests/backends/$$backend.lock; \
 	done
 
 clean:
-	rm -rf $(VENV) .venv-jax .venv-torch build
+	rm -rf $(VENV) .venv-jax .venv-torch .venv-every build

@@ -1,6 +1,7 @@
 """Options of a training: batches, refusals, and a short training with each."""
 
 import csv
+import time
 
 import keras
 import numpy as np
@@ -11,12 +12,13 @@ import tfgma.fitting
 import tfgma.suitability
 from pipelines.build import read_index
 from pipelines.dataset import clip_dataset, shard_paths
+from pipelines.files import held
 from pipelines.mixing import Mixing
 from pipelines.schema import RefusedError
 from tests.in_process import train
 from tests.tfgma.test_study import STUDY, changed
-from tfgma.batches import BatchVideos, for_fit
-from tfgma.callbacks import FiniteLoss
+from tfgma.batches import BatchVideos, InputWait, for_fit
+from tfgma.callbacks import FiniteLoss, Timing
 from tfgma.config import load_study
 from tfgma.networks import build_network, computing_in
 from tfgma.runs import read_predictions, read_run
@@ -312,3 +314,45 @@ def test_a_network_of_mixed_precision_answers_in_float32_nearly_as_the_plain_one
     inputs = {one.name: rng.normal(size=(2, *one.shape[1:])).astype(np.float32) for one in plain.inputs}
     difference = np.abs(mixed(inputs)["logits"] - plain(inputs)["logits"]).max()
     assert 0 < difference < 0.2
+
+
+@pytest.mark.parametrize(("pause", "least", "most"), [(0.05, 0.8, 1.0), (0.0, 0.0, 0.3)])
+def test_the_wait_for_batches_is_measured(pause, least, most):
+    """A pipeline that sleeps is waited for; one that has its batches ready is not, whatever a step takes."""
+
+    def slow(inputs, meta):
+        tf.numpy_function(lambda: time.sleep(pause), [], [])
+        return inputs, meta
+
+    flow = keras.Input((1, 1, 1), name="flow")
+    network = keras.Model({"flow": flow}, {"logits": keras.layers.Dense(3)(keras.layers.Flatten()(flow))})
+    network.compile("sgd", {"logits": keras.losses.CategoricalCrossentropy(from_logits=True)})
+    data = for_fit(batches_of(80, 4).map(slow), ["logits"], 3, one_logit=False)
+    wait, seen = InputWait(), []
+
+    class Stepping(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            time.sleep(0.0 if pause else 0.01)
+
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(logs["input_wait"])
+
+    network.fit(
+        wait.measured(data),
+        validation_data=for_fit(batches_of(4, 4), ["logits"], 3, one_logit=False),
+        epochs=3,
+        verbose=0,
+        shuffle=False,
+        callbacks=[Timing(wait), Stepping()],
+    )
+    assert all(least <= share <= most for share in seen[1:]), seen
+
+
+def test_a_folder_is_held_by_one(tmp_path):
+    with held(tmp_path):
+        begun = time.monotonic()
+        with pytest.raises(RefusedError, match=r"written by one process at a time"), held(tmp_path, 0.5):
+            pass
+        assert 0.5 <= time.monotonic() - begun < 5
+    with held(tmp_path):
+        pass
