@@ -166,6 +166,20 @@ def clip_dataset(
     return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_pass).prefetch(2)
 
 
+def decoded_bytes(
+    spec: ClipSpec,
+    settings: InputSettings,
+    inputs: Sequence[str],
+    modalities: Collection[str],
+    *,
+    jitter: bool,
+) -> int:
+    """What a clip takes in memory with `cache`; `jitter`: its window may lie anywhere."""
+    plan = _Plan.of(spec, settings, inputs, modalities, jitter)
+    flows = spec.num_flows if "flow" in inputs else 0
+    return spec.size**2 * (3 * len(plan.decoded) + 2 * flows)
+
+
 def _seed(seed: int, epoch: tf.Tensor) -> tf.Tensor:
     """A seed of its own for each pass, as Dataset.shuffle takes it."""
     pair = tf.cast([seed, epoch], tf.int32)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Any
 
 from pipelines.build import with_network_digests
+from pipelines.dataset import decoded_bytes
 from pipelines.inputs import input_shape, refuse_missing
 from pipelines.schema import RefusedError
 from tfgma.config import StudyConfig, flat
@@ -12,6 +15,9 @@ from tfgma.losses import head_weights
 from tfgma.models.families import FAMILIES
 from tfgma.networks import build_network
 from tfgma.outputs import trained_outputs
+
+CACHE_SHARE = 0.7
+"""Of the memory; network, batches and system need the rest."""
 
 
 def as_built(config: StudyConfig, index: dict[str, Any]) -> StudyConfig:
@@ -67,6 +73,28 @@ def refuse_unfit(config: StudyConfig, index: dict[str, Any]) -> None:
             f"model.scope {model.scope} trains a part of a network that has weights. Received: no weights. "
             "Name them in model.weights, or set the scope to all"
         )
+    _refuse_too_large(config, index, [alone] if alone in inputs else inputs)
     if config.train.head_weights is not None:
         network = build_network(config, len(index["classes"]))
         head_weights(config.train, trained_outputs(network.output))
+
+
+def _refuse_too_large(config: StudyConfig, index: dict[str, Any], inputs: Sequence[str]) -> None:
+    if not config.train.cache:
+        return
+    jitter = config.augment.temporal_jitter
+    one = decoded_bytes(config.build.clip, config.inputs, inputs, index["modalities"], jitter=jitter)
+    needed = one * sum(entry["clips"] for entry in index["videos"] if entry["shard"])
+    if needed > CACHE_SHARE * _memory():
+        raise RefusedError(
+            f"train.cache needs at most {CACHE_SHARE:.0%} of the machine's {_memory() / 1e9:.1f} GB for the "
+            f"decoded clips. Received: {needed / 1e9:.1f} GB. Set train.cache=false"
+        )
+
+
+def _memory() -> float:
+    """The machine's, in bytes; infinite where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return float("inf")

@@ -35,11 +35,13 @@ QUICK = (
 HEADS = ("logits_one", "logits_two")
 
 
-def small_network(config, num_classes):
-    """Two heads on the mean of a flow stack."""
+def small_network(config, num_classes, noise=0.0):
+    """Two heads on the mean of a flow stack; with `noise`, some that is drawn at random."""
     flow = keras.Input((64, 64, 4), name="flow")
     x = keras.layers.Reshape((64, 32, 8))(flow)
     x = keras.layers.GlobalAveragePooling2D()(keras.ops.abs(x))
+    if noise:
+        x = keras.layers.GaussianDropout(noise)(x)
     x = keras.layers.Dense(4, "tanh", name="hidden")(x)
     units = 1 if config.model.one_logit else num_classes
     heads = [keras.layers.Dense(units, name=name, dtype="float32")(x) for name in HEADS]
