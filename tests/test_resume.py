@@ -2,11 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,7 +16,6 @@ from tests.in_process import train
 from tests.tfgma.test_study import changed
 from tests.tfgma.test_training import QUICK, STUDY, small_network
 from tfgma.config import load_study
-from tfgma.processes import run_apart
 from tfgma.runs import read_run
 
 EPOCHS = 6
@@ -188,53 +182,3 @@ def test_two_trainings_do_not_write_one_run(begun, dataset):
     study, run = begun
     with held(run), pytest.raises(RefusedError, match=r"written by one process at a time. Received: .*run"):
         train(study, dataset, run, resume=True)
-
-
-def refuse(number, tell):
-    tell(number, 2 * number)
-    raise RefusedError(f"a number must be small. Received: {number}")
-
-
-def fail(tell):
-    raise KeyError("gone")
-
-
-def be_killed(tell):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def sleep(tell):
-    tell(os.getpid())
-    time.sleep(600)
-
-
-def test_a_process_of_its_own_tells_refuses_fails_and_is_killed():
-    told = []
-    with pytest.raises(RefusedError, match=r"^a number must be small. Received: 7$"):
-        run_apart(refuse, 7, tell=lambda *what: told.append(what))
-    assert told == [(7, 14)]
-    with pytest.raises(RuntimeError, match=r"^KeyError: 'gone'"):
-        run_apart(fail, tell=print)
-    with pytest.raises(RefusedError, match=r"come to its end. Received: signal SIGKILL.*--resume"):
-        run_apart(be_killed, tell=print)
-
-
-def test_a_process_of_its_own_ends_with_the_one_that_started_it():
-    """Killed or stopped; a training in it would go on to write otherwise."""
-    code = "from tests.test_resume import run_apart, sleep; run_apart(sleep, tell=show)"
-    code = f"def show(pid): print(pid, flush=True)\n{code}"
-    for how in (signal.SIGKILL, signal.SIGINT):
-        parent = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=Path(__file__).parents[1],
-        )
-        child = int(parent.stdout.readline())
-        parent.send_signal(how)
-        parent.wait(20)
-        deadline = time.monotonic() + 20
-        while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not Path(f"/proc/{child}").exists()

@@ -47,6 +47,8 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             RefusedError: the file is damaged, or of another network.
         """
+        # Also where there is nothing to restore: Keras would trace the first step twice.
+        model.optimizer.build(model.trainable_variables)
         if not self._path.exists():
             return 0
         try:
@@ -58,7 +60,6 @@ class Checkpoint(keras.callbacks.Callback):
                 f"a checkpoint must be readable. Received: {str(self._path)!r} ({error}). "
                 "Delete its folder, and the fold is trained from its start"
             ) from error
-        model.optimizer.build(model.trainable_variables)
         variables = _variables(model)
         wanted, found = [tuple(one.shape) for one in variables], [one.shape for one in values]
         kinds = [type(one).__name__ for one in self._others]

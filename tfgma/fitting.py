@@ -45,7 +45,7 @@ from tfgma.distribution import (
 from tfgma.losses import class_weights, head_weights, make_accuracy, make_loss
 from tfgma.networks import build_network, computing_in
 from tfgma.optimizers import make_optimizer, training_callbacks
-from tfgma.outputs import LOGITS, trained_outputs
+from tfgma.outputs import LOGITS, trained_outputs, with_features
 from tfgma.runs import HISTORY, LOGS, MODEL_FILE, PREDICTIONS, TIMING_FILE, write_predictions
 from tfgma.tensorboard import FoldLogs, example_strips
 from tfgma.tracking import fold_tracking
@@ -133,7 +133,7 @@ def train_fold(task: FoldTask, progress: Progress) -> None:
     # A process whose parent was killed may still be about to end.
     with held(task.out, wait_seconds=30):
         _fit(task, progress)
-        network = load_network(task.out / MODEL_FILE)
+        network = with_features(load_network(task.out / MODEL_FILE))
         loader = task.loader([tensor.name for tensor in network.inputs])
         sides = {
             side: clip_dataset(task.shards(side), batch_size=EVALUATION_BATCH, **loader) for side in SIDES

@@ -11,6 +11,8 @@ from keras import ops
 LOGITS: Final = "logits"
 """The answer of every classifier: (B, C), or (B, 1) for the second of two classes."""
 
+FEATURES: Final = "features"
+
 PART_PREFIX: Final = "logits_"
 """Heads that are trained each by a loss of its own begin with this; `logits` then is their mean."""
 
@@ -26,6 +28,11 @@ def probabilities_of(logits: Any) -> Any:
 def trained_outputs(names: Collection[str]) -> list[str]:
     """The outputs that a loss is put on."""
     return sorted(name for name in names if name.startswith(PART_PREFIX)) or [LOGITS]
+
+
+def with_features(network: keras.Model) -> keras.Model:
+    """A network that gives `logits`, and as `features` (B, F) what they are made from."""
+    return keras.Model(network.input, {LOGITS: network.output[LOGITS], FEATURES: features_of(network)})
 
 
 def features_of(network: keras.Model) -> keras.KerasTensor:

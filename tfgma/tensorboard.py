@@ -18,7 +18,7 @@ from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, Feature
 from tfgma.answers import predict
 from tfgma.metrics import classification_metrics
-from tfgma.outputs import features_of
+from tfgma.outputs import FEATURES
 from tfgma.pictures import clip_strip, confusion_picture, reliability_picture, roc_picture
 from tfgma.runs import Predictions
 from tfgma.scores import poolings, scores_by
@@ -76,7 +76,7 @@ class FoldLogs:
         """Writes what is known once the fold's best network is.
 
         Args:
-            network: the saved one.
+            network: the saved one, by tfgma.outputs.with_features.
             sides: side -> batches of its clips as they are; each subject's features become a point of the
                 projector.
             validated: what the network answers for the validation side.
@@ -242,11 +242,13 @@ def write_projector(
     classes: Sequence[str],
     fold: int,
 ) -> None:
-    """Writes the projector's files: a point a subject, its clips' mean of what the logits are made from."""
+    """Writes the projector's files: a point a subject, its clips' mean of what the logits are made from.
+
+    `network`: of tfgma.outputs.with_features.
+    """
     rows, points = [], []
-    reader = keras.Model(network.input, features_of(network))
     for side, data in sides.items():
-        for subject, label, features in _subjects(reader, data):
+        for subject, label, features in _subjects(network, data):
             # A tab or a line break would tear the table.
             rows.append([" ".join(subject.split()), classes[label], side, fold])
             points.append([f"{value:.8g}" for value in features])
@@ -260,12 +262,12 @@ def write_projector(
     projector.visualize_embeddings(str(folder), config)
 
 
-def _subjects(reader: keras.Model, data: tf.data.Dataset) -> Iterator[tuple[str, int, np.ndarray]]:
+def _subjects(network: keras.Model, data: tf.data.Dataset) -> Iterator[tuple[str, int, np.ndarray]]:
     """Each subject of `data` with its label and its clips' mean features (F,) float64."""
     features: dict[str, list[np.ndarray]] = defaultdict(list)
     labels: dict[str, int] = {}
     for inputs, meta in data.as_numpy_iterator():
-        batch = keras.ops.convert_to_numpy(reader.predict_on_batch(inputs)).astype(np.float64)
+        batch = keras.ops.convert_to_numpy(network.predict_on_batch(inputs)[FEATURES]).astype(np.float64)
         for row, name, label in zip(batch, meta[Feature.SUBJECT], meta[Feature.LABEL], strict=True):
             features[name.decode()].append(row)
             labels[name.decode()] = int(label)
