@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from pipelines.dataset import as_written
+from pipelines.optional import load
 from pipelines.schema import RefusedError
 from tfgma.backends import DATA_PARALLEL
 
@@ -74,6 +75,12 @@ def join_processes(distribute: str | None) -> None:
     if simulated:
         parts = [tf.config.LogicalDeviceConfiguration()] * int(simulated[1])
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+
+
+def leave_processes(distribute: str | None) -> None:
+    """Parts from the other processes, when all have fitted; else who is done first would end the others."""
+    if distribute is not None and keras.backend.backend() == "jax" and PROCESSES in os.environ:
+        load("jax", "jax").distributed.shutdown()
 
 
 @contextlib.contextmanager

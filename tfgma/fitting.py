@@ -36,6 +36,7 @@ from tfgma.config import AugmentSettings, StudyConfig, flat
 from tfgma.distribution import (
     Shares,
     join_processes,
+    leave_processes,
     share_statistics,
     shared_steps,
     shared_train,
@@ -133,6 +134,7 @@ def train_fold(task: FoldTask, progress: Progress) -> None:
     # A process whose parent was killed may still be about to end.
     with held(task.out, wait_seconds=30):
         _fit(task, progress)
+        leave_processes(task.distribute)
         network = with_features(load_network(task.out / MODEL_FILE))
         loader = task.loader([tensor.name for tensor in network.inputs])
         sides = {
@@ -190,7 +192,8 @@ def _fit(task: FoldTask, progress: Progress) -> None:
             ProgressLine(task.fold, settings.epochs, progress),
         ]
         checkpoint = Checkpoint(task.out / CHECKPOINT, callbacks)
-        first = checkpoint.restore(trainer)
+        with shares.building():
+            first = checkpoint.restore(trainer)
         training = clip_dataset(
             task.shards("train"),
             batch_size=settings.batch_size,
