@@ -1,16 +1,15 @@
 """A training on a disk that fills up again and again ends as one that always had room."""
 
-import json
 import os
-import re
 import subprocess
-import sys
 
 import pytest
 
 from tests.faults import ROOT
 from tests.noise import write_noise
+from tests.test_cli import TFGMA, one_sentence
 from tfgma.config import load_study
+from tfgma.runs import read_run
 
 pytestmark = pytest.mark.long
 
@@ -45,27 +44,33 @@ while True:
     assert not left, left
     if (disk / "run" / "run.json").exists():
         json.loads((disk / "run" / "run.json").read_text())
-    kilobytes += rng.choice([4, 12, 36, 108])
+    kilobytes += rng.choice([4, 20, 60, 180])
 train(study, folder / "dataset", folder / "whole")
 equal = outcome(disk / "run") == outcome(folder / "whole")
 result = {"refusals": refusals, "equal": equal, "trained_folds": run["trained_folds"]}
 (folder / "result.json").write_text(json.dumps(result))
 """
 
-# As a user meets it: on a disk of the first argument's size, then on a wide one.
+# As a user meets it: on a disk of so many kB, then on a wide one.
 FULL = """
 set -e
-mount -t tmpfs -o size=$1 tmpfs "$2"
+disk=$1 folder=$2 tfgma=$3
+mount -t tmpfs -o size=$4k tmpfs "$disk"
 status=0
-"$3" -m tfgma.cli train --config "$4/study.yaml" --data "$4/dataset" --out "$2/run" 2> "$4/refusal" || status=$?
-mount -o remount,size=100m "$2"
-"$3" -m tfgma.cli train --out "$2/run" --resume
+cd "$folder"
+"$tfgma" train --config study.yaml --data dataset --out "$disk/run" 2> refusal || status=$?
+mount -o remount,size=100m "$disk"
+"$tfgma" train --out "$disk/run" --resume
+cp -r "$disk/run" run
 exit $((status + 10))
 """
 
 
-def in_a_small_disk(folder, *command):
-    """Runs it where it may mount file systems; needs no root where users may have name spaces."""
+def with_mounts(folder, *command):
+    """Runs the command where it may mount a file system at folder/disk, beside a study.
+
+    Needs no root where users may have name spaces.
+    """
     disk = folder / "disk"
     disk.mkdir()
     probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", str(disk)]
@@ -84,3 +89,34 @@ def in_a_small_disk(folder, *command):
             "TF_CPP_MIN_LOG_LEVEL": "3",
         },
     )
+
+
+def test_a_training_goes_on_as_often_as_the_disk_is_full(tmp_path):
+    (tmp_path / "growing.py").write_text(GROWING)
+    command = 'mount -t tmpfs tmpfs "$1/disk" && "$2" "$1/growing.py" "$1/disk" "$1"'
+    done = with_mounts(tmp_path, "sh", "-c", command, "sh", tmp_path, sys.executable)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    print(f"\nstopped by a full disk {len(result['refusals'])} times, then as if it never had been")
+    places = [re.sub(r"^\d+ kB: ", "", text) for text in result["refusals"]]
+    for text in places:
+        assert "Received: " in text
+        assert "\n" not in text
+    # The network, the checkpoint, and what neither of them is: events, history, answers.
+    for words in ("network of the best epoch", "checkpoint after each epoch", "the disk must have room"):
+        assert [text for text in places if words in text], words
+    assert result["trained_folds"] == [0, 1]
+    assert result["equal"]
+
+
+@pytest.mark.parametrize("kilobytes", [100, 400, 900])
+def test_a_full_disk_is_one_sentence_for_the_user(kilobytes, tmp_path):
+    done = with_mounts(tmp_path, "sh", "-c", FULL, "sh", tmp_path / "disk", tmp_path, TFGMA, kilobytes)
+    assert done.returncode == 11, done.stderr
+    # Besides lines of progress.
+    lines = [
+        line for line in (tmp_path / "refusal").read_text().splitlines() if not line.startswith("train ")
+    ]
+    print(f"\n{kilobytes} kB: {lines}")
+    assert one_sentence("\n".join(lines)), lines
+    assert read_run(tmp_path / "run")["trained_folds"] == [0, 1]

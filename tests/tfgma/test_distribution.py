@@ -65,9 +65,7 @@ def test_what_cannot_be_spread_is_refused(monkeypatch):
         with pytest.raises(RefusedError, match=r"needs the backend jax or tensorflow. Received: torch"):
             join_processes("data-parallel")
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
-    with pytest.raises(
-        RefusedError, match=r"several processes needs the backend jax. Received: tensorflow"
-    ):
+    with pytest.raises(RefusedError, match=r"several processes needs the backend jax. Received: tensorflow"):
         join_processes("data-parallel")
 
 
