@@ -1,7 +1,10 @@
 """A training on a disk that fills up again and again ends as one that always had room."""
 
+import json
 import os
+import re
 import subprocess
+import sys
 
 import pytest
 
