@@ -21,7 +21,7 @@ build:
   clip: {fps: 4, clip_seconds: 1, stride_seconds: 1, size: 32, max_flow_px: 8}
 split: {folds: 2, val_share: 0.5}
 model: {family: image, backbone: resnet10, width: 4}
-train: {epochs: 3, batch_size: 4, warmup_epochs: 1, picture_every: 1}
+train: {epochs: 3, batch_size: 4, warmup_epochs: 1, picture_every: 2}
 """
 
 # Trains on a disk that is widened after each refusal, and once undisturbed.
@@ -47,7 +47,7 @@ while True:
     assert not left, left
     if (disk / "run" / "run.json").exists():
         json.loads((disk / "run" / "run.json").read_text())
-    kilobytes += rng.choice([4, 20, 60, 180])
+    kilobytes += rng.choice([8, 40, 160])
 train(study, folder / "dataset", folder / "whole")
 equal = outcome(disk / "run") == outcome(folder / "whole")
 result = {"refusals": refusals, "equal": equal, "trained_folds": run["trained_folds"]}
