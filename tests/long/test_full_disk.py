@@ -35,7 +35,7 @@ from tfgma.config import load_study
 disk, folder = map(Path, sys.argv[1:])
 study, refusals = load_study(folder / "study.yaml"), []
 # The first end at events, network and history, in this order; then the checkpoint and the second fold.
-for kilobytes in (8, 150, 372, 376, 380, 400, 500, *range(700, 100_000, 150)):
+for kilobytes in (8, 150, 372, 376, 380, 400, 500, *range(700, 100_000, 300)):
     subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", str(disk)], check=True)
     try:
         run = train(study, folder / "dataset", disk / "run", resume=True)
@@ -112,7 +112,7 @@ def test_a_training_goes_on_as_often_as_the_disk_is_full(tmp_path):
     assert result["equal"]
 
 
-@pytest.mark.parametrize("kilobytes", [100, 400, 900])
+@pytest.mark.parametrize("kilobytes", [8, 376])
 def test_a_full_disk_is_one_sentence_for_the_user(kilobytes, tmp_path):
     done = with_mounts(tmp_path, "sh", "-c", FULL, "sh", tmp_path / "disk", tmp_path, TFGMA, kilobytes)
     assert done.returncode == 11, done.stderr
