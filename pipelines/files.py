@@ -14,6 +14,33 @@ from pipelines.schema import RefusedError
 PART = ".part"
 """Ending of a file that is still being written."""
 
+_FULL = tuple(os.strerror(getattr(errno, name)) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name))
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk, or the user's share of it, had no room; also by the words of libraries in C++."""
+    return any(words in str(error) for words in _FULL)
+
+
+@contextlib.contextmanager
+def full_disk_refused(folder: Path, remedy: str) -> Iterator[None]:
+    """Ends the block in one sentence where something that it called found no room in `folder`.
+
+    Raises:
+        RefusedError: the disk is full.
+    """
+    try:
+        yield
+    except RefusedError:
+        raise
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise RefusedError(
+            f"the disk must have room for all that is written. Received: no space left in {str(folder)!r}. "
+            f"Make room, then {remedy}"
+        ) from error
+
 
 @contextlib.contextmanager
 def written_whole(path: Path, writer: str = "") -> Iterator[Path]:

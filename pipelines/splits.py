@@ -15,6 +15,12 @@ SIDES = ("train", "val", "test")
 LOCK_BOX = "lock box"
 """Who is on no side of any fold."""
 
+_FEWER_FOLDS = "Lower split.folds or add subjects"
+_OTHER_FOLDS = "Lower split.folds, change split.seed, or add subjects"
+_OTHER_SITES = (
+    "Join small sites in the manifest's column and build again, set split.scheme to folds, or add subjects"
+)
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -201,9 +207,10 @@ def split_by_site(
     for name in names:
         rest, test = people.part(of_site != name), people.part(of_site == name)
         parts = max(2, min(math.floor(1 / val_share), rest.fewest_groups()[0]))
-        _refuse_few_groups(rest, parts, f"a training and a validation side beside site {str(name)!r}")
+        purpose = f"a training and a validation side beside site {str(name)!r}"
+        _refuse_few_groups(rest, parts, purpose, _OTHER_SITES)
         folds.append(_fold(*_deal(rest, parts, seed)[0], test))
-    return _with_every_class(folds, people)
+    return _with_every_class(folds, people, _OTHER_SITES)
 
 
 def lock_away(
@@ -218,9 +225,32 @@ def lock_away(
     """
     people = _People(np.array(subjects), np.array(labels), np.array(groups))
     parts = math.floor(1 / share)
-    _refuse_few_groups(people, parts, f"a lock box of {share:.0%}")
+    _refuse_few_groups(people, parts, f"a lock box of {share:.0%}", "Raise split.lock_box or add subjects")
     _, kept = _deal(people, parts, seed)[0]
     return tuple(sorted(kept.names.tolist()))
+
+
+def refuse_missing_classes(
+    folds: Sequence[Fold], side: str, label_of: Mapping[str, str], remedy: str
+) -> None:
+    """Nothing if that side of every fold holds every class.
+
+    Args:
+        folds: of subjects.
+        side: one of SIDES.
+        label_of: the class of each subject; they name the classes.
+        remedy: what the user is told to do.
+
+    Raises:
+        RefusedError: the first fold that lacks one.
+    """
+    for number, fold in enumerate(folds):
+        missing = set(label_of.values()) - {label_of[name] for name in getattr(fold, side)}
+        if missing:
+            raise RefusedError(
+                f"every side of a fold must hold every class. Received: fold {number}, whose {side} side "
+                f"lacks {', '.join(sorted(missing))}. {remedy}"
+            )
 
 
 def refuse_leaks(
@@ -281,24 +311,17 @@ def _fold(train: _People, val: _People, test: _People) -> Fold:
     return Fold(*(tuple(sorted(side.names.tolist())) for side in (train, val, test)))
 
 
-def _refuse_few_groups(people: _People, needed: int, purpose: str) -> None:
+def _refuse_few_groups(people: _People, needed: int, purpose: str, remedy: str = _FEWER_FOLDS) -> None:
     available, label = people.fewest_groups()
     if available < needed:
         raise RefusedError(
             f"each class needs at least {needed} groups of subjects for {purpose}. "
-            f"Received: {available} of class {label!r}. Lower split.folds or add subjects"
+            f"Received: {available} of class {label!r}. {remedy}"
         )
 
 
-def _with_every_class(folds: list[Fold], people: _People) -> list[Fold]:
+def _with_every_class(folds: list[Fold], people: _People, remedy: str = _OTHER_FOLDS) -> list[Fold]:
     label_of = dict(zip(people.names.tolist(), people.classes.tolist(), strict=True))
-    for number, fold in enumerate(folds):
-        for side in SIDES:
-            missing = set(label_of.values()) - {label_of[name] for name in getattr(fold, side)}
-            if missing:
-                raise RefusedError(
-                    f"every side of a fold must hold every class. Received: fold {number}, whose {side} side "
-                    f"lacks {', '.join(sorted(missing))}. Lower split.folds, change split.seed, or add "
-                    "subjects"
-                )
+    for side in SIDES:
+        refuse_missing_classes(folds, side, label_of, remedy)
     return folds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipelines.splits import (
     join_groups,
     lock_away,
     refuse_leaks,
+    refuse_missing_classes,
     split_by_site,
     split_fixed,
     split_folds,
@@ -46,10 +48,12 @@ def protocol_of(index: dict[str, Any], settings: SplitSettings) -> Protocol:
         settings: how to deal.
 
     Raises:
-        RefusedError: too few subjects, sides in the manifest that the settings do not take, a site that is
-            missing or not one, or a leak: a subject, a group or a recording would be on two sides of a fold.
+        RefusedError: a class without subjects, too few subjects, sides in the manifest that the settings do
+            not take, a site that is missing or not one, or a leak: a subject, a group or a recording would be
+            on two sides of a fold.
     """
     videos = [entry for entry in index["videos"] if entry["shard"]]
+    _refuse_empty_classes(index["classes"], {one["label"] for one in videos})
     group_of = join_groups([one["subject"] for one in videos], [one["group"] for one in videos])
     site_of = _sites(videos, settings.site) if settings.scheme == "site" else {}
     subjects = [
@@ -61,7 +65,26 @@ def protocol_of(index: dict[str, Any], settings: SplitSettings) -> Protocol:
         locked = lock_away(*_columns(subjects), share=settings.lock_box, seed=settings.seed)
     folds = _folds(index["folds"], [one for one in subjects if one.name not in locked], settings)
     refuse_leaks(folds, group_of, same_recordings(videos), locked)
+    if settings.from_dataset:
+        # A test side of one class may be meant; a network that never saw a class is not.
+        label_of = {one.name: one.label for one in subjects}
+        refuse_missing_classes(folds, "train", label_of, "Correct the data set's folds")
     return Protocol(folds, locked)
+
+
+def _refuse_empty_classes(classes: Sequence[str], found: Collection[str]) -> None:
+    if len(classes) < 2:
+        raise RefusedError(
+            f"a study needs two or more classes. Received: {', '.join(classes)}. "
+            "Add subjects of another class and build again"
+        )
+    empty = [name for name in classes if name not in found]
+    if empty:
+        raise RefusedError(
+            "each class needs subjects with clips that can be assessed. Received: none of "
+            f"{', '.join(empty)}, whose recordings were all left out. tfgma inspect says why; add others, or "
+            "remove the class, and build again"
+        )
 
 
 def _columns(subjects: list[_Subject]) -> tuple[list[str], list[str], list[str]]:

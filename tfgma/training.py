@@ -13,7 +13,7 @@ from typing import Any, Literal
 import keras
 
 from pipelines.build import INDEX, file_digest, read_index
-from pipelines.files import held
+from pipelines.files import full_disk_refused, held
 from pipelines.schema import RefusedError
 from tfgma.callbacks import Progress, over_folds
 from tfgma.checkpoints import CHECKPOINT
@@ -59,8 +59,8 @@ def train(
     Raises:
         RefusedError: no data set there, one of another ClipSpec than the config's, or without a modality that
             the network takes, too few subjects, an unknown fold, a leak (a subject, a group or a recording on
-            two sides of a fold), `out` is not empty, or what it holds is of another study; what
-            `tfgma.fitting.train_fold` refuses.
+            two sides of a fold), `out` is not empty, or what it holds is of another study; the disk
+            is full; what `tfgma.fitting.train_fold` refuses.
     """
     index = read_index(dataset)
     config = as_built(config, index)
@@ -97,7 +97,8 @@ def train(
         class_weights(config.train, index["classes"], sampling_of(config, index, splits[fold]).class_counts())
     if is_new:
         _make_new(out, run)
-    with _folder(out, follows=is_follower(distribute)) as folder:
+    follows = is_follower(distribute)
+    with full_disk_refused(out, "call tfgma train --resume"), _folder(out, follows=follows) as folder:
         if not is_new:
             write_json(folder / RUN_FILE, run)
         if folder == out:

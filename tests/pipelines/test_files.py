@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from pipelines import files
-from pipelines.files import written_whole
+from pipelines.files import full_disk_refused, written_whole
+from pipelines.schema import RefusedError
 
 
 def test_the_new_content_replaces_the_old(tmp_path):
@@ -98,3 +99,30 @@ def test_a_process_that_is_killed_in_the_middle_leaves_the_old_content(tmp_path)
     assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.json", "a.json.part"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "file"),
+        RuntimeError("ResourceExhaustedError: logs/events; No space left on device\nTraceback"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+    ],
+)
+def test_a_full_disk_is_one_sentence_whoever_met_it(error, tmp_path):
+    with (
+        pytest.raises(
+            RefusedError, match=r"^the disk must have room .*no space left in .*Make room, then go"
+        ),
+        full_disk_refused(tmp_path, "go on"),
+    ):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EACCES, "Permission denied"), RefusedError("No. Received: 1")]
+)
+def test_what_is_no_full_disk_stays_what_it_was(error, tmp_path):
+    with pytest.raises(type(error)) as found, full_disk_refused(tmp_path, "go on"):
+        raise error
+    assert found.value is error

@@ -21,7 +21,7 @@ def index_of(count=48, **changes):
         for part in "ab":
             name = f"{entry['subject']}{part}"
             videos.append(entry | {"id": name, "sha256": name, "fingerprint": None} | changes)
-    return {"videos": videos, "folds": []}
+    return {"classes": ["c0", "c1"], "videos": videos, "folds": []}
 
 
 def test_a_lock_box_is_on_no_side_and_the_rest_is_tested_once():
@@ -84,3 +84,32 @@ def test_a_subject_of_two_sites_is_refused():
 def test_settings_that_do_not_fit_together_are_refused(values, message):
     with pytest.raises(RefusedError, match=message):
         parse_settings(values, SplitSettings, "study.yaml")
+
+
+def left_out(index):
+    for entry in index["videos"]:
+        if entry["label"] == "c1":
+            entry["shard"] = None
+
+
+def one_class(index):
+    index["classes"] = ["c0"]
+
+
+def small_lock_box(index):
+    index["videos"] = index["videos"][:24]
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (left_out, {}, r"each class needs subjects with .*Received: none of c1, whose recordings were all"),
+        (one_class, {}, r"a study needs two or more classes. Received: c0. Add"),
+        (small_lock_box, {"lock_box": 0.1}, r"lock box of 10%. Received: 3 of class 'c0'. Raise split.lock"),
+    ],
+)
+def test_classes_of_whom_there_are_too_few_are_refused(change, settings, message):
+    index = index_of()
+    change(index)
+    with pytest.raises(RefusedError, match=message):
+        protocol_of(index, SplitSettings(**settings))

@@ -278,8 +278,8 @@ def one_class_left(index):
             r"augment.cutmix cuts pictures, which stam does not take. Received: 1",
         ),
         (
-            ("split.from_dataset=true", "train.balance=sampling"),
-            r"train.balance sampling needs clips of each class .*Received: none of PR, WMs",
+            ("split.from_dataset=true",),
+            r"every side of a fold .* fold 0, whose train side lacks PR, WMs. Correct the data set's folds",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import click
 
+from pipelines.files import is_full
 from pipelines.schema import RefusedError
 from tfgma.cli.benchmark import benchmark
 from tfgma.cli.console import silence_native_logs
@@ -74,6 +75,8 @@ def main() -> None:
         if debug:
             raise
         reason = str(error).strip().splitlines() or [type(error).__name__]
+        if is_full(error):
+            _end(f"tfgma: the disk must have room. Received: {reason[0]}. Make room, then repeat", 1)
         _end(f"tfgma: failed unexpectedly: {type(error).__name__}: {reason[0]}. Repeat with tfgma --debug", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
