@@ -153,7 +153,8 @@ def load_tensors(
                 f"tensor {name} of {network.name} must have the shape {places[name].shape}. "
                 f"Received: {shape}. Choose the shapes and classes that it was trained with"
             )
-    for name in given & places.keys():
+    # In one order in every process: where several train one network, each waits for the others to assign.
+    for name in sorted(given & places.keys()):
         places[name].assign(np.asarray(tensors[name]))
 
 
