@@ -255,6 +255,19 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
         load_study(STUDY, changes)
 
 
+def test_clips_that_do_not_fit_into_memory_are_not_cached(dataset, monkeypatch):
+    """Of every clip all flows of its record are kept, at 64 x 64 px and 2 bytes each."""
+    index, study = read_index(dataset), load_study(STUDY, QUICK)
+    clips = sum(entry["clips"] for entry in index["videos"] if entry["shard"])
+    needed = clips * study.build.clip.num_flows * 64 * 64 * 2
+    monkeypatch.setattr(tfgma.suitability, "_memory", lambda: needed / 0.69)
+    tfgma.suitability.refuse_unfit(study, index)
+    monkeypatch.setattr(tfgma.suitability, "_memory", lambda: needed / 0.71)
+    tfgma.suitability.refuse_unfit(load_study(STUDY, (*QUICK, "train.cache=false")), index)
+    with pytest.raises(RefusedError, match=r"train.cache needs at most 70%.* GB. Set train.cache=false"):
+        tfgma.suitability.refuse_unfit(study, index)
+
+
 def one_class_left(index):
     names = {
         label: [one["subject"] for one in index["videos"] if one["label"] == label] for label in ("FMs", "PR")
