@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from pipelines.config import BuildConfig
 from pipelines.flow import FlowEstimator
@@ -51,6 +52,27 @@ def start_build(source, out, *, tools="cheap_tools", workers=2, scheduler="", **
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         **options,
+    )
+
+
+def run_with_mounts(folder, *command):
+    """The ended command, run where it may mount a file system at `folder`.
+
+    Needs no root where users may have name spaces.
+    """
+    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", str(folder)]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("this system lets nobody mount a file system of a fixed size")
+    return subprocess.run(
+        ["unshare", "-rm", *map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
     )
 
 

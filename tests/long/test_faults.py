@@ -3,14 +3,21 @@
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.faults import BUILD, ROOT, build_undisturbed, cluster, content, journalled, start_build
+from tests.faults import (
+    BUILD,
+    build_undisturbed,
+    cluster,
+    content,
+    journalled,
+    run_with_mounts,
+    start_build,
+)
 from tests.test_faults import kill_and_resume
 
 pytestmark = pytest.mark.long
@@ -90,10 +97,6 @@ exit $((status + 10))
 def test_a_full_disk_is_refused_in_one_sentence_and_the_build_goes_on_when_there_is_space(
     undisturbed, tmp_path
 ):
-    """A small file system in a name space of its own; needs no root where users may have such."""
-    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
-    if subprocess.run(probe, capture_output=True, check=False).returncode:
-        pytest.skip("this system lets nobody mount a file system of a fixed size")
     source, dataset = undisturbed
     size = sum(path.stat().st_size for path in (dataset / "shards").iterdir())
     for share in (0.05, 0.4, 0.8):
@@ -102,17 +105,7 @@ def test_a_full_disk_is_refused_in_one_sentence_and_the_build_goes_on_when_there
         kept.mkdir()
         (kept / "build.py").write_text(BUILD)
         arguments = [str(disk), str(kept), sys.executable, str(kept / "build.py"), str(source)]
-        done = subprocess.run(
-            ["unshare", "-rm", "sh", "-c", FULL, "sh", f"{round(share * size / 1024)}k", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-            },
-        )
+        done = run_with_mounts(disk, "sh", "-c", FULL, "sh", f"{round(share * size / 1024)}k", *arguments)
         assert done.returncode == 11, done.stderr
         refusal = (kept / "refusal").read_text()
         print(f"\n{share:.0%} of the space: {refusal.strip()}")

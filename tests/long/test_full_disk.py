@@ -1,13 +1,11 @@
 """A training on a disk that fills up again and again ends as one that always had room."""
 
 import json
-import os
-import subprocess
 import sys
 
 import pytest
 
-from tests.faults import ROOT
+from tests.faults import run_with_mounts
 from tests.noise import write_noise
 from tests.test_cli import TFGMA, one_sentence
 from tfgma.config import load_study
@@ -69,28 +67,12 @@ exit $((status + 10))
 
 
 def with_mounts(folder, *command):
-    """Runs the command where it may mount a file system at folder/disk, beside a study.
-
-    Needs no root where users may have name spaces.
-    """
+    """Runs the command where it may mount a file system at folder/disk, beside a study."""
     disk = folder / "disk"
     disk.mkdir()
-    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", str(disk)]
-    if subprocess.run(probe, capture_output=True, check=False).returncode:
-        pytest.skip("this system lets nobody mount a file system of a fixed size")
     (folder / "study.yaml").write_text(STUDY)
     write_noise(folder / "dataset", 12, load_study(folder / "study.yaml").build)
-    return subprocess.run(
-        ["unshare", "-rm", *map(str, command)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        },
-    )
+    return run_with_mounts(disk, *command)
 
 
 def test_a_training_goes_on_as_often_as_the_disk_is_full(tmp_path):

@@ -217,11 +217,16 @@ def test_what_was_left_out_is_listed(whole: Path) -> None:
         assert f"{name}: {html.escape(sentence)}" in section
 
 
+def report_of_changed(whole: Path, tmp_path: Path, **changes: str) -> str:
+    """The page of a copy of the run whose run.json says something else."""
+    run = tmp_path / "run"
+    shutil.copytree(whole / "run", run)
+    (run / "run.json").write_text(json.dumps(read_run(run) | changes))
+    return write_report(run, evaluate(run)).read_text()
+
+
 def test_a_moved_data_set_is_said(whole: Path, tmp_path: Path) -> None:
-    shutil.copytree(whole / "run", tmp_path / "run")
-    content = read_run(tmp_path / "run")
-    (tmp_path / "run" / "run.json").write_text(json.dumps(content | {"dataset": "/nowhere"}))
-    text = write_report(tmp_path / "run", evaluate(tmp_path / "run")).read_text()
+    text = report_of_changed(whole, tmp_path, dataset="/nowhere")
     assert "The data set is not where it was" in text
     page = Page(text)
     assert page.row("Data") == ["not there any more; networks answered for 36 subjects of it"]
@@ -235,10 +240,7 @@ def test_a_moved_data_set_is_said(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_changed_data_set_is_said(whole: Path, tmp_path: Path) -> None:
-    shutil.copytree(whole / "run", tmp_path / "run")
-    content = read_run(tmp_path / "run")
-    (tmp_path / "run" / "run.json").write_text(json.dumps(content | {"dataset_sha256": "other"}))
-    text = write_report(tmp_path / "run", evaluate(tmp_path / "run")).read_text()
+    text = report_of_changed(whole, tmp_path, dataset_sha256="other")
     assert "dataset.json has changed since the training" in text
 
 
