@@ -1,5 +1,6 @@
 """A training that is stopped goes on as one that was not: to the last digit, on a CPU."""
 
+import contextlib
 import json
 import os
 
@@ -176,6 +177,20 @@ def test_a_disk_that_is_full_keeps_the_last_checkpoint(begun, dataset, monkeypat
     assert path.read_bytes() == before
     assert sorted(one.name for one in path.parent.glob("*.part")) == []
     assert train(study, dataset, run, resume=True)["trained_folds"] == [0]
+
+
+def test_a_fold_that_another_training_ended_meanwhile_is_left_alone(begun, dataset, monkeypatch):
+    study, run = begun
+
+    @contextlib.contextmanager
+    def held_after_another(folder):
+        (run / "run.json").write_text(json.dumps(read_run(run) | {"trained_folds": [0]}))
+        yield
+
+    monkeypatch.setattr("tfgma.training.held", held_after_another)
+    before = (run / "fold_0" / "checkpoint.npz").read_bytes()
+    assert train(study, dataset, run, resume=True)["trained_folds"] == [0]
+    assert (run / "fold_0" / "checkpoint.npz").read_bytes() == before
 
 
 def test_two_trainings_do_not_write_one_run(begun, dataset):

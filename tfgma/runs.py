@@ -31,7 +31,7 @@ METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
 LOCK_BOX_FILE = "lock_box.csv"
 """What every fold's network answers for the lock box, once that was opened; as predictions.csv."""
-RUN_VERSION = 2
+RUN_VERSION = 3
 
 COLUMNS = ["fold", "split", "video", "subject", "start_seconds", "label"]
 """Of predictions.csv, before p_<class>..."""

@@ -100,6 +100,9 @@ def train(
     follows = is_follower(distribute)
     with full_disk_refused(out, "call tfgma train --resume"), _folder(out, follows=follows) as folder:
         if not is_new:
+            if folder == out:
+                # Another training may have ended a fold between the reading and the lock.
+                run["trained_folds"] = read_run(out)["trained_folds"]
             write_json(folder / RUN_FILE, run)
         if folder == out:
             started(out, flat(run["config"]) | {"data": run["dataset_sha256"]})
