@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Any
 
-from pipelines.fingerprints import SAME_FROM, agreement, read_fingerprint
+import numpy as np
+
+from pipelines.fingerprints import SAME_FROM, agreements, read_fingerprint
 from pipelines.schema import RefusedError
 from pipelines.splits import SameRecording, join_groups
 
@@ -31,16 +32,18 @@ def same_recordings(videos: Sequence[dict[str, Any]]) -> list[SameRecording]:
                 f"Received: {one['id']!r} without. Build the data set again with this version of tfgma"
             )
     group_of = join_groups([one["subject"] for one in videos], [one["group"] for one in videos])
-    signs = [read_fingerprint(one["fingerprint"] or "") for one in videos]
+    groups = np.array([group_of[one["subject"]] for one in videos])
+    files = np.array([one["sha256"] for one in videos])
+    alike = agreements([read_fingerprint(one["fingerprint"] or "") for one in videos])
+    same_file = files[:, None] == files
+    pairs = np.triu((same_file | (alike >= SAME_FROM)) & (groups[:, None] != groups), 1)
     found = []
-    for (one, its), (other, others) in combinations(zip(videos, signs, strict=True), 2):
-        if group_of[one["subject"]] == group_of[other["subject"]]:
-            continue
-        if one["sha256"] == other["sha256"]:
-            why = "the same file"
-        elif (alike := agreement(its, others)) >= SAME_FROM:
-            why = f"near-duplicates (movements agree by {alike:.2f}, from {SAME_FROM:g} on they count as one)"
-        else:
-            continue
+    for i, j in np.argwhere(pairs):
+        one, other, why = videos[i], videos[j], "the same file"
+        if not same_file[i, j]:
+            why = (
+                f"near-duplicates (movements agree by {alike[i, j]:.2f}, "
+                f"from {SAME_FROM:g} on they count as one)"
+            )
         found.append(SameRecording((one["id"], other["id"]), (one["subject"], other["subject"]), why))
     return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 from collections import deque
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -40,6 +41,10 @@ least, 0.59; tests/long/test_fingerprint_figures.py measures such figures anew.
 _BITS = FREQUENCIES**2
 _ODD = np.flatnonzero(np.arange(_BITS) % FREQUENCIES % 2 == 1)
 _EVEN = np.setdiff1d(np.arange(1, _BITS), _ODD)
+_MOVES = np.array([0])
+"""Where a word says that there is one."""
+
+_VIDEOS_AT_ONCE = 32
 
 
 def thumbnail(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -109,32 +114,52 @@ def read_fingerprint(text: str) -> np.ndarray:
     return (2 * bits - 1) * bits[:, :1]
 
 
-def agreement(first: np.ndarray, second: np.ndarray) -> float:
-    """How much of two videos' movement is the same where they agree best, shifted in time or mirrored.
+def agreements(signs: Sequence[np.ndarray]) -> np.ndarray:
+    """How much of each two videos' movement is the same where they agree best, shifted in time or mirrored.
 
-    Each shift that gives them at least MIN_COMMON_STEPS steps with movement in common is tried.
+    Each shift that gives them at least MIN_COMMON_STEPS steps with movement in common is tried; all shifts of
+    many pairs are computed at once, as cross-correlations through the Fourier transform.
 
     Args:
-        first, second: (steps, 64) float32 of `read_fingerprint`.
+        signs: of V videos, each (steps, 64) float32 of `read_fingerprint`.
 
     Returns:
-        Share of equal bits less the share of unequal ones: 1 for the same video, about 0 for two
-        recordings, -1 where they have too few steps in common.
+        (V, V) float32, symmetric: share of equal bits less the share of unequal ones: 1 for the same video,
+        about 0 for two recordings, -1 where they have too few steps in common.
     """
-    if min(len(first), len(second)) < MIN_COMMON_STEPS:
-        return -1.0
-    common = _along_shifts(first[:, :1] @ second[:, :1].T)
-    enough = common >= MIN_COMMON_STEPS
-    if not enough.any():
-        return -1.0
+    # Videos of one length together, so that little is padded.
+    order = np.argsort([len(one) for one in signs], kind="stable")
+    blocks = [order[start : start + _VIDEOS_AT_ONCE] for start in range(0, len(order), _VIDEOS_AT_ONCE)]
+    found = np.full((len(signs), len(signs)), -1, np.float32)
+    for number, rows in enumerate(blocks):
+        for columns in blocks[: number + 1]:
+            shifts = max(2, len(signs[rows[-1]]) + len(signs[columns[-1]]) - 1)
+            length = 1 << (shifts - 1).bit_length()
+            best = _best_of_all_shifts(
+                *(_spectra([signs[i] for i in part], length) for part in (rows, columns))
+            )
+            found[np.ix_(rows, columns)] = best
+            found[np.ix_(columns, rows)] = best.T
+    return found
+
+
+def _spectra(signs: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """N videos' (steps, 64) -> (length // 2 + 1, N, 64) complex64."""
+    padded = np.zeros((length, len(signs), _BITS), np.float32)
+    for number, one in enumerate(signs):
+        padded[: len(one), number] = one
+    return np.fft.rfft(padded, axis=0)
+
+
+def _best_of_all_shifts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Two blocks' spectra, N and M videos -> (N, M) float32 of `agreements`."""
+    conjugate = second.conj().transpose(0, 2, 1)
+
+    def sums(channels: np.ndarray) -> np.ndarray:
+        """(length, N, M), at each shift the sum over the common steps; of signs, so whole numbers."""
+        return np.rint(np.fft.irfft(first[..., channels] @ conjugate[:, channels], axis=0))
+
+    common, even, odd = (sums(channels) for channels in (_MOVES, _EVEN, _ODD))
     # A mirror turns the sign of every frequency that is odd from left to right.
-    even, odd = (_along_shifts(first[:, part] @ second[:, part].T)[enough] for part in (_EVEN, _ODD))
-    return float((np.maximum(even + odd, even - odd) / common[enough]).max() / (_BITS - 1))
-
-
-def _along_shifts(matrix: np.ndarray) -> np.ndarray:
-    """(N, M) -> (N + M - 1,) sums along its diagonals."""
-    rows, columns = matrix.shape
-    # Rows padded by one less than they are many slide one place each when read with a shorter row.
-    padded = np.pad(matrix[::-1], ((0, 0), (0, rows)))
-    return padded.ravel()[: rows * (rows + columns - 1)].reshape(rows, rows + columns - 1).sum(axis=0)
+    share = (even + np.abs(odd)) / np.maximum(common, 1) / (_BITS - 1)
+    return np.where(common >= MIN_COMMON_STEPS, share, -1).max(axis=0)

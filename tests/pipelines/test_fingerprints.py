@@ -7,7 +7,7 @@ from pipelines.fingerprints import (
     MOST_STEPS,
     SAME_FROM,
     Fingerprint,
-    agreement,
+    agreements,
     read_fingerprint,
     thumbnail,
 )
@@ -41,6 +41,39 @@ def fingerprint(
     return read_fingerprint(made.text())
 
 
+def agreement(first, second):
+    return agreements([first, second])[0, 1]
+
+
+def agreement_shift_by_shift(first, second):
+    """The definition, one shift after the other, mirrored and not."""
+    mirror = np.where(np.arange(64) % 8 % 2 == 1, -1, 1)
+    best = -1.0
+    for shift in range(1 - len(second), len(first)):
+        begin, end = max(0, shift), min(len(first), shift + len(second))
+        one, other = first[begin:end], second[begin - shift : end - shift]
+        moved = one.any(axis=1) & other.any(axis=1)
+        if moved.sum() >= MIN_COMMON_STEPS:
+            for turned in (other, other * mirror):
+                best = max(best, (one * turned)[moved, 1:].mean())
+    return best
+
+
+def test_all_shifts_at_once_are_what_one_after_the_other_gives():
+    rng = np.random.default_rng(4)
+    signs = []
+    for steps in (*rng.integers(0, 60, 36), 200):
+        made = np.where(rng.random((steps, 64)) < 0.5, -1, 1).astype(np.float32)
+        made[:, 0] = 1
+        made[rng.random(steps) < 0.2] = 0
+        signs.append(made)
+    signs += [signs[0][3:], signs[-1][50:90] * np.where(np.arange(64) % 8 % 2 == 1, -1, 1)]
+    wanted = [[agreement_shift_by_shift(one, other) for other in signs] for one in signs]
+    np.testing.assert_allclose(agreements(signs), wanted, atol=1e-6)
+    assert agreements(signs)[-1, -3] == 1
+    assert agreements([]).shape == (0, 0)
+
+
 def test_a_step_is_a_word_of_signs_and_no_movement_is_none():
     signs = fingerprint(1)
     assert signs.shape == (3 * SECONDS, 64)
@@ -70,8 +103,8 @@ def test_a_mirrored_copy_is_found():
 
 def test_other_movements_of_the_same_figure_are_no_copies():
     signs = [fingerprint(seed) for seed in range(20)]
-    scores = [agreement(a, b) for n, a in enumerate(signs) for b in signs[:n]]
-    assert max(scores) < SAME_FROM
+    scores = agreements(signs)[np.triu_indices(len(signs), 1)]
+    assert scores.max() < SAME_FROM
 
 
 def test_a_still_place_does_not_count_and_a_trembling_mask_hardly():
@@ -87,7 +120,7 @@ def test_a_still_place_does_not_count_and_a_trembling_mask_hardly():
         return change
 
     on_sheet = [fingerprint(seed, change=before(sheet)) for seed in range(8)]
-    assert max(agreement(a, b) for n, a in enumerate(on_sheet) for b in on_sheet[:n]) < SAME_FROM
+    assert agreements(on_sheet)[np.triu_indices(8, 1)].max() < SAME_FROM
     assert agreement(on_sheet[2], fingerprint(2, change=before(sheet))) > 0.8
 
 
