@@ -5,13 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    InvalidStateError,
+    wait,
+)
 from concurrent.futures import ProcessPoolExecutor as Processes
 from contextlib import AbstractContextManager
 from multiprocessing import get_context, parent_process
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from pipelines.optional import load
 from pipelines.schema import RefusedError
@@ -27,6 +36,12 @@ CHANCES = 2
 
 CONNECT_SECONDS = 5
 
+LOOK_SECONDS = 5
+"""While nothing is done, it is seen so often whether there is anybody to do it."""
+
+MOST_SECONDS_ALONE = 300
+"""A cluster without workers is waited for so long: it may be starting some."""
+
 
 class Crew(Protocol):
     """Processes that take work.
@@ -38,6 +53,9 @@ class Crew(Protocol):
 
     def room(self) -> int:
         """Items that may be under way at a time."""
+
+    def look(self) -> None:
+        """Refuses to wait for ever where nobody does the work."""
 
     def executor(self, *, alone: bool = False) -> AbstractContextManager[Executor]:
         """Takes the items; `alone`: one after the other. Left by an exception, what waits is dropped."""
@@ -63,6 +81,9 @@ class LocalCrew:
         """One item a process: whoever is under way when a process dies is under suspicion."""
         return self._workers
 
+    def look(self) -> None:
+        """A process that dies is noticed without looking."""
+
     @contextlib.contextmanager
     def executor(self, *, alone: bool = False) -> Iterator[Executor]:
         """Fresh processes: TensorFlow and MediaPipe do not survive a fork."""
@@ -85,6 +106,46 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+class _ClusterExecutor(Executor):
+    """The workers of a Dask client.
+
+    Unlike the client's own executor it survives that a worker dies before its result was fetched: the result
+    is computed again.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._tasks: dict[Future[Any], Any] = {}
+
+    def submit(self, function: Callable[..., Result], /, *arguments: Any, **named: Any) -> Future[Result]:
+        answer: Future[Result] = Future()
+        task = self._client.submit(function, *arguments, pure=False, **named)
+        self._tasks[answer] = task
+        answer.add_done_callback(self._drop)
+        task.add_done_callback(lambda task: _pass_on(task, answer))
+        return answer
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        for answer in list(self._tasks):
+            answer.cancel()
+
+    def _drop(self, answer: Future[Any]) -> None:
+        task = self._tasks.pop(answer)
+        if answer.cancelled():
+            task.cancel()
+
+
+def _pass_on(task: Any, answer: Future[Any]) -> None:
+    try:
+        result = task.result()
+    except BaseException as error:
+        with contextlib.suppress(InvalidStateError):  # nobody waits for it
+            answer.set_exception(error)
+    else:
+        with contextlib.suppress(InvalidStateError):
+            answer.set_result(result)
+
+
 class DaskCrew:
     """The workers of a Dask scheduler. Use as a context manager."""
 
@@ -97,6 +158,7 @@ class DaskCrew:
         distributed = load("distributed", "cluster")
         self.deaths: tuple[type[Exception], ...] = (distributed.scheduler.KilledWorker,)
         self._address = address
+        self._last_seen = time.monotonic()
         try:
             self._client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
@@ -116,15 +178,30 @@ class DaskCrew:
 
     def room(self) -> int:
         """More than the workers there are: clusters that grow do so for what waits."""
+        return 8 + 2 * self._threads()
+
+    def look(self) -> None:
+        """Refuses a cluster that had no worker for MOST_SECONDS_ALONE."""
+        if not self._threads() and time.monotonic() - self._last_seen > MOST_SECONDS_ALONE:
+            raise RefusedError(
+                f"the scheduler must have workers. Received: {self._address!r}, without any for "
+                f"{MOST_SECONDS_ALONE} s. Start some with dask worker {self._address}, and the build again; "
+                "finished videos are kept"
+            )
+
+    def _threads(self) -> int:
         try:
-            return 8 + 2 * sum(self._client.nthreads().values())
+            threads = sum(self._client.nthreads().values())
         except OSError as error:
             raise self._gone() from error
+        if threads:
+            self._last_seen = time.monotonic()
+        return int(threads)
 
     @contextlib.contextmanager
     def executor(self, *, alone: bool = False) -> Iterator[Executor]:
         """The scheduler's; nothing else is under way when an item is alone."""
-        executor = self._client.get_executor(pure=False)
+        executor = _ClusterExecutor(self._client)
         try:
             yield executor
         except CancelledError as error:  # futures of a scheduler that went away
@@ -138,7 +215,7 @@ class DaskCrew:
                 "tfgma[cluster] on every machine"
             ) from error
         finally:
-            executor.shutdown(wait=False)
+            executor.shutdown()
 
     def _gone(self) -> RefusedError:
         return RefusedError(
@@ -197,7 +274,7 @@ def _together(
                 waiting.popleft()
             if not running:
                 break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in _first_done(running, crew):
                 item = running.pop(future)
                 try:
                     result = future.result()
@@ -216,11 +293,20 @@ def _together(
             raise failure
 
 
+def _first_done(running: Iterable[Future[Result]], crew: Crew) -> set[Future[Result]]:
+    """Whichever are done, one at least."""
+    running = list(running)
+    while not (done := wait(running, LOOK_SECONDS, FIRST_COMPLETED).done):
+        crew.look()
+    return done
+
+
 def _alone(function: Callable[[Item], Result], item: Item, crew: Crew) -> Result | None:
     for _ in range(CHANCES):
         with crew.executor(alone=True) as executor:
             try:
-                return executor.submit(function, item).result()
+                (done,) = _first_done([executor.submit(function, item)], crew)
+                return done.result()
             except crew.deaths:
                 continue
     return None

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -77,35 +78,58 @@ def run_with_mounts(folder, *command):
 
 
 @contextlib.contextmanager
-def cluster(folder):
-    """The address of a Dask scheduler with two workers, as a shell would start them."""
-    import distributed
+def dask(folder, name, *options):
+    """The process of a shell that starts `dask scheduler` or `dask worker`, and again whenever that dies.
 
+    Dask's own nanny gives up on a worker that dies while it starts.
+    """
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         # One death is enough; by default it takes four, each with a new worker.
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
     }
-    file = folder / "scheduler.json"
-    common = ["--no-dashboard", "--scheduler-file", str(file)]
-    local = ["--nworkers", "2", "--nthreads", "1", "--memory-limit", "0", "--local-directory", str(folder)]
-    with (folder / "log").open("w") as log, contextlib.ExitStack() as held:
-        for name, options in (("scheduler", ["--host", "127.0.0.1", "--port", "0"]), ("worker", local)):
-            command = [sys.executable, "-m", f"distributed.cli.dask_{name}", *common, *options]
-            process = subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-            held.callback(process.wait)
-            held.callback(os.killpg, process.pid, signal.SIGKILL)
-            deadline = time.monotonic() + 60
-            while name == "scheduler" and not file.exists() and time.monotonic() < deadline:
-                time.sleep(0.05)
+    command = [sys.executable, "-m", f"distributed.cli.dask_{name}", *options, "--no-dashboard"]
+    command += ["--scheduler-file", str(folder / "scheduler.json")]
+    with (folder / f"{name}.log").open("a") as log:
+        shell = subprocess.Popen(
+            ["sh", "-c", f"while :; do {shlex.join(command)}; done"],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            yield shell
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+            shell.wait()
+
+
+def dask_worker(folder):
+    """As `dask`, a worker of the scheduler in `folder`."""
+    return dask(folder, "worker", "--no-nanny", "--nthreads", "1", "--local-directory", str(folder))
+
+
+@contextlib.contextmanager
+def cluster(folder, workers=2):
+    """The address of a Dask scheduler with so many workers, as a shell would start them."""
+    import distributed
+
+    with contextlib.ExitStack() as held:
+        held.enter_context(dask(folder, "scheduler", "--host", "127.0.0.1", "--port", "0"))
+        file = folder / "scheduler.json"
+        deadline = time.monotonic() + 60
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for _ in range(workers):
+            held.enter_context(dask_worker(folder))
         address = json.loads(file.read_text())["address"]
-        with distributed.Client(address) as client:
-            client.wait_for_workers(2, timeout=60)
-        # Whoever watches a worker gives up if it dies before this watcher knows that it has started.
-        time.sleep(1)
+        if workers:
+            with distributed.Client(address) as client:
+                client.wait_for_workers(workers, timeout=60)
         yield address
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 def work(item):
-    """A number is squared; `kill` dies; `once PATH` dies while PATH is there; `fail` raises."""
+    """A number is squared; `kill` dies; `once PATH` dies while PATH is there; `fail` raises;
+    `slow PATH` takes a second, then PATH is there, `sleep` takes ten minutes.
+    """
     word, _, path = str(item).partition(" ")
     if word == "kill" or (word == "once" and os.path.exists(path)):
         if word == "once":
@@ -15,7 +17,7 @@ def work(item):
         os.kill(os.getpid(), signal.SIGKILL)
     if word == "fail":
         raise OSError("disk")
-    if word == "slow":
-        time.sleep(1)
+    if word in ("slow", "sleep"):
+        time.sleep(1 if word == "slow" else 600)
         Path(path).touch()
     return item**2 if isinstance(item, int) else word

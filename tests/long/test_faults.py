@@ -59,13 +59,12 @@ def test_a_worker_of_a_cluster_is_killed_again_and_again(undisturbed, tmp_path):
 
 
 def workers_below(folder):
-    """Process ids of the nannies' children that stand in `folder`."""
+    """Process ids of the Dask workers that stand in `folder`."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            if (path / "cwd").resolve() == folder.resolve() and b"spawn_main" in (
-                path / "cmdline"
-            ).read_bytes():
+            command = (path / "cmdline").read_bytes().split(b"\0")
+            if (path / "cwd").resolve() == folder.resolve() and b"distributed.cli.dask_worker" in command:
                 found.append(int(path.name))
         except OSError:
             continue

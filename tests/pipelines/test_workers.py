@@ -1,5 +1,6 @@
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import pytest
 
 from pipelines.schema import RefusedError
 from pipelines.workers import DaskCrew, LocalCrew, run_each
-from tests.faults import cluster
+from tests.faults import cluster, dask_worker
 from tests.killing import work
 
 
@@ -49,6 +50,9 @@ class Counting:
 
     def room(self):
         return 5
+
+    def look(self):
+        pass
 
     @contextlib.contextmanager
     def executor(self, *, alone=False):
@@ -135,6 +139,26 @@ def test_workers_without_the_code_are_refused(address):
     message = r"each worker must have the packages that the build has. Received: "
     with DaskCrew(address) as crew, pytest.raises(RefusedError, match=message):
         list(run_each(unknown_elsewhere, [1], crew))
+
+
+def test_a_cluster_without_workers_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+    """None ever came, or the last one is gone in the middle of the work."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("pipelines.workers.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("pipelines.workers.MOST_SECONDS_ALONE", 2)
+    refused = pytest.raises(RefusedError, match=r"the scheduler must have workers. Received: 'tcp.*for 2 s")
+    with cluster(tmp_path, workers=0) as address, DaskCrew(address) as crew:
+        with refused:
+            list(run_each(work, [1, 2], crew))
+        with dask_worker(tmp_path) as shell:
+            deadline = time.monotonic() + 60
+            while crew.room() == 8 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            items = run_each(work, [1, "sleep"], crew)
+            assert next(items) == (1, 1)
+            os.killpg(shell.pid, signal.SIGKILL)
+            with refused:
+                next(items)
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "tcp://"])
