@@ -22,15 +22,17 @@ demo: $(STAMP)
 
 # Two processes for two cores; a file's tests stay together, so that what they share is made once.
 PARALLEL := -n 2 --dist loadfile
+# A test that hangs says where it does and ends the run; none of these takes minutes.
+NO_HANGING := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true --max-worker-restart 0
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -m "not long and not backends" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not long and not backends" $(PARALLEL) $(NO_HANGING)
 
 # The networks alone, on the other two Keras backends, each in an environment of its own; then trainings, on all
 # three in one environment.
 BACKEND_TESTS := tests/tfgma/models tests/tfgma/weights tests/tfgma/test_layers.py
 # conftest.py makes videos, which these environments cannot.
-BACKEND_PYTEST := -m pytest --noconftest -p no:cacheprovider $(PARALLEL) $(BACKEND_TESTS)
+BACKEND_PYTEST := -m pytest --noconftest -p no:cacheprovider $(PARALLEL) $(NO_HANGING) $(BACKEND_TESTS)
 
 test-backends: .venv-jax/.installed .venv-torch/.installed .venv-every/.installed
 	KERAS_BACKEND=torch .venv-torch/bin/python $(BACKEND_PYTEST)

@@ -1,6 +1,9 @@
 """Things that several rooms' tests need: small videos, clips, and one data set of generated infants."""
 
+import fcntl
 import os
+import signal
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -57,26 +60,45 @@ def random_clip(seed=0, spec=TINY):
     )
 
 
+@pytest.fixture
+def ctrl_c():
+    """Programs that a test starts hear SIGINT, also where the tests run in a shell's background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="session")
-def infants(tmp_path_factory):
+def infants(shared):
     """Nine generated infants, three of each class, 5 s each."""
     from pipelines.synthetic import SyntheticSettings, generate
 
-    out = tmp_path_factory.mktemp("infants") / "videos"
-    generate(
-        out, SyntheticSettings(ground_truth=True, mask_every=5), subjects=9, seconds=5, seed=11, workers=2
-    )
-    return out
+    settings = SyntheticSettings(ground_truth=True, mask_every=5)
+    return shared("videos", lambda out: generate(out, settings, subjects=9, seconds=5, seed=11, workers=2))
 
 
 @pytest.fixture(scope="session")
-def dataset(infants, tmp_path_factory):
+def dataset(infants, shared):
     """The data set built from `infants` with tests/study.yaml."""
-    from pathlib import Path
-
     from pipelines.build import build_dataset
     from tfgma.config import load_study
 
-    out = tmp_path_factory.mktemp("built") / "dataset"
-    build_dataset(infants, out, load_study(Path(__file__).parent / "study.yaml").build, workers=2)
-    return out
+    config = load_study(Path(__file__).parent / "study.yaml").build
+    return shared("dataset", lambda out: build_dataset(infants, out, config, workers=2))
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """`shared(name, make)`: a folder that `make(folder)` fills, once for all processes that test."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def made(name, make):
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (root / f"{name}.made").exists():
+                make(root / name)
+                (root / f"{name}.made").touch()
+        return root / name
+
+    return made

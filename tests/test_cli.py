@@ -286,6 +286,7 @@ def test_wrong_usage_is_exit_2():
     assert "Missing option '--subjects'" in tfgma("synthesize", "x", code=2)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_build_leaves_no_half_shard(infants, tmp_path):
     """Ctrl-C in the middle; the next call completes the data set."""
     import signal
@@ -354,16 +355,15 @@ def test_a_copy_to_share_of_joints(tmp_path):
     assert json.loads(tfgma("inspect", tmp_path / "out", "--verify", "--json"))["verified"]
 
 
-def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, tmp_path):
-    """The same videos, another family: STAM on the joints of the pose stage."""
+def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, dataset, tmp_path):
+    """The same data set, another family: STAM on the joints of the pose stage."""
     config = tmp_path / "stam.yaml"
     config.write_text(
         STUDY.read_text().split("model:")[0]
         + "inputs: {pose_frames: 5, pose_stride: 4}\nmodel: {family: stam, features: 8}\n"
         + "train: {epochs: 1, batch_size: 8, picture_every: 2}\n"
     )
-    tfgma("build-tfrecords", infants, "--out", tmp_path / "data", "--config", config, "--workers", 2)
-    tfgma("train", "--config", config, "--data", tmp_path / "data", "--out", tmp_path / "run", "--fold", "0")
+    tfgma("train", "--config", config, "--data", dataset, "--out", tmp_path / "run", "--fold", "0")
     tfgma("evaluate", tmp_path / "run")
     exported = tfgma("export", tmp_path / "run", "--out", tmp_path / "bundle", "--json")
     assert json.loads(exported)["agreement"]["float32"]["max_difference"] < 1e-4

@@ -72,12 +72,15 @@ def export(
         progress(0, steps, "SavedModel")
         save_model(network, building / "saved_model")
         calibration = _clips(content, config, fold, "train", network)
-        for number, variant in enumerate(VARIANTS, start=1):
-            progress(number, steps, variant)
-            file = building / model_file(variant)
-            file.write_bytes(
-                convert(network, variant, lambda: itertools.islice(calibration(), CALIBRATION_CLIPS))
-            )
+        with tempfile.TemporaryDirectory(dir=building) as folder:
+            single = Path(folder)
+            save_model(network, single, batch=1)
+            for number, variant in enumerate(VARIANTS, start=1):
+                progress(number, steps, variant)
+                file = building / model_file(variant)
+                file.write_bytes(
+                    convert(single, variant, lambda: itertools.islice(calibration(), CALIBRATION_CLIPS))
+                )
         progress(steps - 1, steps, "comparison with Keras")
         agreement = compare(network, building, _clips(content, config, fold, "test", network))
         if agreement["float32"]["max_difference"] > FLOAT32_TOLERANCE:
@@ -118,29 +121,26 @@ def save_model(network: keras.Model, path: Path, batch: int | None = None) -> No
     archive.write_out(str(path), verbose=False)
 
 
-def convert(
-    network: keras.Model, variant: str, clips: Callable[[], Iterator[dict[str, np.ndarray]]]
-) -> bytes:
-    """The network as a TFLite file of batch 1 with builtin operators only.
+def convert(saved_model: Path, variant: str, clips: Callable[[], Iterator[dict[str, np.ndarray]]]) -> bytes:
+    """A network as a TFLite file of batch 1 with builtin operators only.
 
     Args:
+        saved_model: what `save_model` wrote with batch 1. From the network's concrete functions the file held
+            variables and answered NaN.
         variant: float32; float16 (weights); dynamic (int8 weights); int8 (weights and activations, calibrated
             on `clips`; inputs and output stay float32).
         clips: gives inputs by name, each (1, ...) float32.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        # From a SavedModel: from_concrete_functions left variables in the file, which then answered NaN.
-        save_model(network, Path(folder) / "model", batch=1)
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(Path(folder) / "model"))
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if variant != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if variant == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if variant == "int8":
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.representative_dataset = clips
-        return converter.convert()
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if variant != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if variant == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if variant == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = clips
+    return converter.convert()
 
 
 def compare(

@@ -42,6 +42,7 @@ def test_a_process_of_its_own_tells_refuses_fails_and_is_killed():
         run_apart(be_killed, tell=print)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_process_of_its_own_ends_with_the_one_that_started_it():
     """Killed or stopped; a training in it would go on to write otherwise."""
     code = "from tests.tfgma.test_processes import run_apart, sleep; run_apart(sleep, tell=show)"

@@ -18,7 +18,7 @@ from tests.in_process import train
 from tfgma.bundle import VARIANTS, read_bundle
 from tfgma.config import load_study
 from tfgma.evaluation import evaluate
-from tfgma.export import convert, export
+from tfgma.export import export, save_model
 from tfgma.inference import Predictor, TFLiteModel
 from tfgma.optimizers import make_optimizer
 from tfgma.report import write_report
@@ -243,11 +243,10 @@ def test_a_changed_model_file_is_refused(bundle, tmp_path):
 def test_float32_that_differs_from_keras_is_not_exported(run, tmp_path, monkeypatch):
     from tfgma import export as room
 
-    def wrong(network, variant, clips):
-        twisted = keras.models.clone_model(network)
-        return convert(twisted, variant, clips)  # fresh random weights
+    def wrong(network, path, batch=None):
+        save_model(keras.models.clone_model(network), path, batch)  # fresh random weights
 
-    monkeypatch.setattr(room, "convert", wrong)
+    monkeypatch.setattr(room, "save_model", wrong)
     with pytest.raises(RefusedError, match=r"model_float32.tflite must answer as Keras does within 0.001"):
         export(run, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
