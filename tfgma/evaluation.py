@@ -47,7 +47,12 @@ UNCERTAIN = "not assessable / uncertain"
 
 
 def evaluate(
-    run: Path, *, aggregation: str = "mean", by: Sequence[str] = (), raters: Path | None = None
+    run: Path,
+    *,
+    aggregation: str = "mean",
+    by: Sequence[str] = (),
+    raters: Path | None = None,
+    lock_box: bool = False,
 ) -> dict[str, Any]:
     """Figures of a run, also written to metrics.json.
 
@@ -56,6 +61,7 @@ def evaluate(
         aggregation: how clips become a video's or a subject's answer, one of AGGREGATION_NAMES.
         by: columns of the manifest; a table for each.
         raters: a CSV with the columns subject, rater, label.
+        lock_box: whether to open it, once nothing else can be refused; see `open_lock_box`.
 
     Returns:
         `test` and `val`: `side_metrics`; `test` has `intervals` at each level as well. The validation side
@@ -67,7 +73,7 @@ def evaluate(
 
     Raises:
         RefusedError: not a run, one without predictions, a subject with two labels, an unknown aggregation or
-            column, or ratings that cannot be used.
+            column, ratings that cannot be used, or what `open_lock_box` refuses.
     """
     content = read_run(run)
     predictions = read_run_predictions(run)
@@ -77,6 +83,11 @@ def evaluate(
     strata = strata_tables(Path(content["dataset"]), by, test, pooling)
     subjects = scores_by("subject", test, pooling)
     agreement = None if raters is None else rater_agreement(read_raters(raters), subjects)
+    if lock_box:
+        from tfgma.lock_box import open_lock_box  # computes, so it needs a backend; figures alone need none
+
+        open_lock_box(run)
+        content = read_run(run)
     metrics: dict[str, Any] = {
         "classes": content["classes"],
         "chance": 1 / len(content["classes"]),

@@ -26,7 +26,8 @@ from tfgma.weights.pretrained import load_network
 def open_lock_box(run: Path) -> list[str]:
     """Lets every fold's network answer for the lock box; returns when it was opened, this time last.
 
-    The time is written down in run.json before anything is answered. The answers lie in `lock_box.csv`.
+    The time is written down in run.json before anything is answered. The answers lie in `lock_box.csv`. An
+    opening that ended before there were answers (power, a full disk) is gone on with, under its own time.
 
     Raises:
         RefusedError: not a run, one without a lock box or with folds that are not trained, or a data set that
@@ -52,8 +53,10 @@ def open_lock_box(run: Path) -> list[str]:
             "the lock box must be of the data set that the run was trained on. Received: a changed "
             f"dataset.json in {str(dataset)!r}. Put the old one back, or train again"
         )
-    opened = [*content["lock_box"]["opened"], datetime.now(UTC).isoformat(timespec="seconds")]
-    write_json(run / RUN_FILE, content | {"lock_box": {"subjects": subjects, "opened": opened}})
+    opened = content["lock_box"]["opened"]
+    if not opened or (run / LOCK_BOX_FILE).exists():
+        opened = [*opened, datetime.now(UTC).isoformat(timespec="seconds")]
+        write_json(run / RUN_FILE, content | {"lock_box": {"subjects": subjects, "opened": opened}})
     study = study_of(content)
     answers = []
     for fold in content["trained_folds"]:

@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 
@@ -78,6 +79,28 @@ def test_an_opened_lock_box_is_answered_by_every_network_and_recorded(run):
         read_predictions([run / "lock_box.csv"]).probabilities, answers.probabilities, atol=1e-6
     )
     assert len(evaluate(run)["lock_box"]["opened"]) == 2
+
+
+def test_an_opening_without_answers_is_gone_on_with(run, monkeypatch):
+    def full(path, predictions):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tfgma.lock_box.write_predictions", full)
+        with pytest.raises(OSError, match="No space"):
+            open_lock_box(run)
+    assert not (run / "lock_box.csv").exists()
+    opened = read_run(run)["lock_box"]["opened"]
+    assert len(opened) == 1
+    assert open_lock_box(run) == opened
+    assert (run / "lock_box.csv").exists()
+
+
+def test_what_is_refused_leaves_the_lock_box_closed(run, tmp_path):
+    for wrong in ({"by": ["nonsense"]}, {"aggregation": "mode"}, {"raters": tmp_path / "none.csv"}):
+        with pytest.raises(RefusedError):
+            evaluate(run, lock_box=True, **wrong)
+    assert read_run(run)["lock_box"]["opened"] == []
 
 
 def test_a_lock_box_is_not_opened_before_all_folds_are_trained(run):

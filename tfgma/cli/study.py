@@ -123,13 +123,7 @@ def evaluate(
     from tfgma.evaluation import evaluate as evaluate_run
     from tfgma.report import write_report
 
-    metrics = evaluate_run(run, aggregation=aggregation, by=by, raters=raters)
-    if lock_box:
-        # Only now, when nothing is left to be refused.
-        from tfgma.lock_box import open_lock_box
-
-        open_lock_box(run)
-        metrics = evaluate_run(run, aggregation=aggregation, by=by, raters=raters)
+    metrics = evaluate_run(run, aggregation=aggregation, by=by, raters=raters, lock_box=lock_box)
     report = write_report(run, metrics)
     if as_json:
         print_json({**metrics, "report": str(report)})
