@@ -50,8 +50,9 @@ test-backends: .venv-jax/.installed .venv-torch/.installed .venv-every/.installe
 	if [ $* != jax ]; then .venv-$*/bin/python -m pip install --quiet --no-deps torch==2.13.0; fi
 	touch $@
 
-test-long: $(STAMP)
-	$(BIN)/python -m pytest -m long -s
+test-long: $(STAMP) .venv-every/.installed
+	$(BIN)/python -m pytest -m "long and not backends" -s
+	.venv-every/bin/python -m pytest -p no:cacheprovider -m "long and backends" -s
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

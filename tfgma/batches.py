@@ -118,6 +118,8 @@ class InputWait:
         options = tf.data.Options()
         # Nothing may ask ahead of the step.
         options.experimental_optimization.inject_prefetch = False
+        # While the step is being traced, the first batches are made.
+        options.experimental_warm_start = True
         return tf.data.Dataset.zip(clock, data).map(note).with_options(options)
 
     def taken(self) -> float:

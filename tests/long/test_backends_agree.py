@@ -1,0 +1,41 @@
+"""One config on three backends, each from first weights of its own: do their networks test alike?
+
+Run with `make test-long`, in the environment that has all three.
+"""
+
+import json
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from tests.test_cli import tfgma
+
+pytestmark = [pytest.mark.long, pytest.mark.backends]
+
+CONFIG = Path(__file__).parents[2] / "configs" / "bench" / "two_stream.yaml"
+FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "brier")
+
+
+def test_test_figures_lie_in_each_others_intervals(tmp_path):
+    videos, data = tmp_path / "videos", tmp_path / "data"
+    tfgma("synthesize", videos, "--subjects", 36, "--seconds", 8, "--seed", 5, "--workers", 2)
+    tfgma("build-tfrecords", videos, "--out", data, "--config", CONFIG, "--workers", 2)
+    found = {}
+    for backend in ("tensorflow", "jax", "torch"):
+        out = tmp_path / backend
+        options = ["--set", "split.folds=3", "--set", "train.epochs=10", "--backend", backend]
+        tfgma("train", "--config", CONFIG, "--data", data, "--out", out, *options)
+        found[backend] = json.loads(tfgma("evaluate", out, "--json"))["test"]["subject"]
+        said = [f"{name} {found[backend][name]:.3f} {interval(found[backend], name)}" for name in FIGURES]
+        print(f"\n{backend}: {', '.join(said)}", flush=True)
+    for one, other in permutations(found, 2):
+        for name in FIGURES:
+            low, high = interval(found[other], name)
+            assert low <= found[one][name] <= high, (one, other, name)
+
+
+def interval(figures, name):
+    """The bootstrap knows nothing where all answers are right."""
+    low, high = figures["exact_accuracy_interval"] if name == "accuracy" else figures["intervals"][name]
+    return round(low, 3), round(high, 3)
