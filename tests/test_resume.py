@@ -7,6 +7,7 @@ import os
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import tfgma.fitting
 import tfgma.suitability
@@ -16,6 +17,7 @@ from pipelines.schema import RefusedError
 from tests.in_process import train
 from tests.tfgma.test_study import changed
 from tests.tfgma.test_training import QUICK, STUDY, small_network
+from tfgma.cli.main import cli
 from tfgma.config import load_study
 from tfgma.runs import read_run
 
@@ -197,3 +199,17 @@ def test_two_trainings_do_not_write_one_run(begun, dataset):
     study, run = begun
     with held(run), pytest.raises(RefusedError, match=r"written by one process at a time. Received: .*run"):
         train(study, dataset, run, resume=True)
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+
+    def interrupted(*arguments, **named):
+        out.mkdir()
+        (out / "run.json").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tfgma.training.train", interrupted)
+    done = CliRunner().invoke(cli, ["train", "--data", str(tmp_path), "--out", str(out)])
+    assert done.exit_code == 1
+    assert f"tfgma train --out {out} --resume goes on" in done.stderr

@@ -1,6 +1,7 @@
 """Options of a training: batches, refusals, and a short training with each."""
 
 import csv
+import threading
 import time
 
 import keras
@@ -361,6 +362,22 @@ def test_the_wait_for_batches_is_measured(pause, least, most):
         callbacks=[Timing(wait), Stepping()],
     )
     assert all(least <= share <= most for share in seen[1:]), seen
+
+
+def test_first_batches_are_made_before_a_step_asks():
+    """While the step is traced."""
+    made = threading.Event()
+
+    def note(inputs, meta):
+        tf.numpy_function(made.set, [], [])
+        return inputs, meta
+
+    data = InputWait().measured(
+        for_fit(batches_of(8, 4).map(note), ["logits"], 3, one_logit=False).prefetch(2)
+    )
+    batches = iter(data)
+    assert made.wait(20)
+    assert len(list(batches)) == 2
 
 
 def test_a_folder_is_held_by_one(tmp_path):

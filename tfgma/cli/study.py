@@ -76,17 +76,22 @@ def train(
     folds: list[int] | Literal["all"] | None = None
     if fold is not None:
         folds = "all" if fold == "all" else [int(fold)]
-    with tracked(mlflow or tracked_before(out)) as started, progress_bar("train", lines=True) as tell:
-        run = run_training(
-            study or load_study(config, overrides),
-            dataset,
-            out,
-            folds=folds,
-            resume=resume,
-            distribute=distribute,
-            progress=tell,
-            started=started,
-        )
+    try:
+        with tracked(mlflow or tracked_before(out)) as started, progress_bar("train", lines=True) as tell:
+            run = run_training(
+                study or load_study(config, overrides),
+                dataset,
+                out,
+                folds=folds,
+                resume=resume,
+                distribute=distribute,
+                progress=tell,
+                started=started,
+            )
+    except KeyboardInterrupt:
+        if (out / RUN_FILE).exists():
+            click.echo(f"whole epochs are kept: tfgma train --out {out} --resume goes on", err=True)
+        raise
     if as_json:
         print_json({"out": str(out), "trained_folds": run["trained_folds"]})
     else:
