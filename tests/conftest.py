@@ -69,27 +69,27 @@ def ctrl_c():
 
 
 @pytest.fixture(scope="session")
-def infants(shared):
+def infants(made_once):
     """Nine generated infants, three of each class, 5 s each."""
     from pipelines.synthetic import SyntheticSettings, generate
 
     settings = SyntheticSettings(ground_truth=True, mask_every=5)
-    return shared("videos", lambda out: generate(out, settings, subjects=9, seconds=5, seed=11, workers=2))
+    return made_once("videos", lambda out: generate(out, settings, subjects=9, seconds=5, seed=11, workers=2))
 
 
 @pytest.fixture(scope="session")
-def dataset(infants, shared):
+def dataset(infants, made_once):
     """The data set built from `infants` with tests/study.yaml."""
     from pipelines.build import build_dataset
     from tfgma.config import load_study
 
     config = load_study(Path(__file__).parent / "study.yaml").build
-    return shared("dataset", lambda out: build_dataset(infants, out, config, workers=2))
+    return made_once("dataset", lambda out: build_dataset(infants, out, config, workers=2))
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory):
-    """`shared(name, make)`: a folder that `make(folder)` fills, once for all processes that test."""
+def made_once(tmp_path_factory):
+    """`made_once(name, make)`: a folder that `make(folder)` fills, once for all processes that test."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
 

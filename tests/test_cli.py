@@ -1,4 +1,4 @@
-"""The command line as a user meets it: whole commands in processes of their own."""
+"""The command line as a user meets it: whole commands."""
 
 import json
 import os
@@ -11,27 +11,13 @@ import numpy as np
 import pytest
 
 from pipelines.schema import JOINTS
+from tests.commands import TFGMA, one_sentence, tfgma, tfgma_here
 from tests.conftest import numbered_frames, write_video
 from tests.golden_networks import REFERENCE, published_checkpoint
 from tests.pipelines.test_sequences import CONFIG as JOINTS_ALONE
 from tests.pipelines.test_sequences import walk, write_deeplabcut
 
 STUDY = Path(__file__).parent / "study.yaml"
-TFGMA = Path(sys.executable).parent / "tfgma"
-
-
-def tfgma(*arguments, code=0, env=None):
-    """Runs the command; returns stdout, or stderr where it is expected to fail."""
-    done = subprocess.run(
-        [str(TFGMA), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **(env or {})},
-        timeout=600,
-    )
-    assert done.returncode == code, done.stderr + done.stdout
-    return done.stdout if code == 0 else done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +47,7 @@ def bundle(dataset, tmp_path_factory):
 def test_predict_answers_for_a_new_video_in_every_variant(bundle, infants):
     video = sorted(infants.glob("FMs/*/video.mp4"))[0]
     for variant in ("float32", "float16", "dynamic", "int8"):
-        answer = json.loads(tfgma("predict", video, "--model", bundle, "--variant", variant, "--json"))
+        answer = json.loads(tfgma_here("predict", video, "--model", bundle, "--variant", variant, "--json"))
         (one,) = answer["videos"]
         assert set(one["probabilities"]) == {"FMs", "PR", "WMs"}
         assert sum(one["probabilities"].values()) == pytest.approx(1, abs=0.02)
@@ -111,32 +97,32 @@ def test_help_imports_no_heavy_package():
     ["synthesize", "build-tfrecords", "inspect", "train", "evaluate", "compare", "export", "predict", "demo"],
 )
 def test_every_command_explains_itself_with_an_example(command):
-    text = tfgma(command, "--help")
+    text = tfgma_here(command, "--help")
     assert f"tfgma {command}" in text.split("Example:")[1]
 
 
 def test_inspect_shows_a_table_and_a_picture(dataset, tmp_path):
-    text = tfgma("inspect", dataset, "--picture", tmp_path / "sheet.png")
+    text = tfgma_here("inspect", dataset, "--picture", tmp_path / "sheet.png")
     assert "infant_001" in text
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
-    content = json.loads(tfgma("inspect", dataset, "--picture", tmp_path / "sheet.png", "--json"))
+    content = json.loads(tfgma_here("inspect", dataset, "--picture", tmp_path / "sheet.png", "--json"))
     assert len(content["videos"]) == 9
 
 
 def test_preview_says_who_can_be_assessed(infants, tmp_path):
     video = sorted(infants.glob("*/*/video.mp4"))[0]
     usual = ["preview", video, "--out", tmp_path / "p", "--config", STUDY]
-    answer = json.loads(tfgma(*usual, "--json"))
+    answer = json.loads(tfgma_here(*usual, "--json"))
     (item,) = answer["items"]
     assert (item["source"], item["verdict"], item["reasons"]) == (str(video), "assessable", [])
     assert {path.name for path in (tmp_path / "p").iterdir()} == {item["mask"], item["sheet"]}
-    text = tfgma(*usual, "--set", "build.quality.min_sharpness=0.99")
+    text = tfgma_here(*usual, "--set", "build.quality.min_sharpness=0.99")
     assert "not assessable" in text
-    assert "--box: box must be" in tfgma(*usual, "--box", "1,2,3", code=1)
+    assert "--box: box must be" in tfgma_here(*usual, "--box", "1,2,3", code=1)
 
 
 def test_inspect_verifies_every_record(dataset, tmp_path):
-    assert json.loads(tfgma("inspect", dataset, "--verify", "--json")) == {
+    assert json.loads(tfgma_here("inspect", dataset, "--verify", "--json")) == {
         "verified": True,
         "shards": 9,
         "records": 36,
@@ -158,37 +144,32 @@ def test_inspect_verifies_every_record(dataset, tmp_path):
     assert {one["shard"] for one in answer["problems"]} == {shard.name}
     assert one_sentence(done.stderr)
     assert "Build the data set again" in done.stderr
-    text = tfgma("inspect", broken, "--verify", code=1)
+    text = tfgma_here("inspect", broken, "--verify", code=1)
     assert f"3 problems in 1 shard, the first in {shard.name}" in text
-    usage = tfgma("inspect", broken, "--verify", "--picture", tmp_path / "sheet.png", code=2)
+    usage = tfgma_here("inspect", broken, "--verify", "--picture", tmp_path / "sheet.png", code=2)
     assert "exclude each other" in usage
 
 
 def test_synthesize_writes_the_source_layout(tmp_path):
     found = json.loads(
-        tfgma("synthesize", tmp_path / "v", "--subjects", 3, "--seconds", 0.5, "--seed", 3, "--json")
+        tfgma_here("synthesize", tmp_path / "v", "--subjects", 3, "--seconds", 0.5, "--seed", 3, "--json")
     )
     assert Path(found["manifest"]).is_file()
     assert len(list((tmp_path / "v").glob("*/*/video.mp4"))) == 3
 
 
 def test_synthesize_shows_recorded_joints_as_a_generated_infant(tmp_path):
-    tfgma("synthesize", tmp_path / "v", "--subjects", 3, "--seconds", 0.5, "--ground-truth")
+    tfgma_here("synthesize", tmp_path / "v", "--subjects", 3, "--seconds", 0.5, "--ground-truth")
     joints = np.load(next(tmp_path.glob("v/FMs/*/truth.npz")))["joints"]
     joints[:, JOINTS.index("left_wrist"), 2] = 0
     np.save(tmp_path / "one.npy", joints)
     arguments = ["synthesize", tmp_path / "shown", "--motion", tmp_path / "one.npy", "--motion-fps", 15]
-    (video,) = json.loads(tfgma(*arguments, "--json"))["videos"]
+    (video,) = json.loads(tfgma_here(*arguments, "--json"))["videos"]
     assert (video["video"], video["seconds"]) == ("one.mp4", 1)
     assert video["seconds_at_rest"]["left forearm"] == 1
     assert (tmp_path / "shown" / "one.mp4").is_file()
     arguments[1] = tmp_path / "again"
-    assert "left forearm not seen for 1.0 s" in tfgma(*arguments)
-
-
-def one_sentence(stderr):
-    lines = [line for line in stderr.splitlines() if line]
-    return len(lines) == 1 and lines[0].startswith("tfgma: ") and "Received: " in lines[0]
+    assert "left forearm not seen for 1.0 s" in tfgma_here(*arguments)
 
 
 def bad_input(tmp_path, case):
@@ -275,15 +256,16 @@ def bad_input(tmp_path, case):
 )
 def test_bad_input_is_one_sentence_exit_1_and_nothing_half_written(tmp_path, case):
     arguments, not_there = bad_input(tmp_path, case)
-    assert one_sentence(tfgma(*arguments, code=1))
+    command = tfgma if case == "empty folder" else tfgma_here
+    assert one_sentence(command(*arguments, code=1))
     assert not_there is None or not not_there.exists()
     assert not list(tmp_path.rglob("*.part"))
     assert not list(tmp_path.rglob("*.tfrecord"))
 
 
 def test_wrong_usage_is_exit_2():
-    assert "No such option" in tfgma("train", "--dta", "x", code=2)
-    assert "Missing option '--subjects'" in tfgma("synthesize", "x", code=2)
+    assert "No such option" in tfgma_here("train", "--dta", "x", code=2)
+    assert "Missing option '--subjects'" in tfgma_here("synthesize", "x", code=2)
 
 
 @pytest.mark.usefixtures("ctrl_c")
@@ -310,7 +292,7 @@ def test_an_interrupted_build_leaves_no_half_shard(infants, tmp_path):
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/*.tfrecord")}
     assert listed <= set(before)
     assert 1 <= len(listed) < 9
-    tfgma("build-tfrecords", infants, "--out", out, "--config", STUDY)
+    tfgma_here("build-tfrecords", infants, "--out", out, "--config", STUDY)
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/*.tfrecord")}
     assert len(after) == 9
     assert all(after[name] == before[name] for name in listed)
@@ -321,21 +303,21 @@ def test_convert_weights_writes_a_network_and_says_what_it_holds(tmp_path):
     np.savez(checkpoint, **published_checkpoint("stam_uniform3"))
     out = tmp_path / "stam.keras"
     answer = json.loads(
-        tfgma("convert-weights", checkpoint, "--network", "stam_uniform3", "--out", out, "--json")
+        tfgma_here("convert-weights", checkpoint, "--network", "stam_uniform3", "--out", out, "--json")
     )
     assert out.is_file()
     assert answer["inputs"] == {"pose": [9, 30, 18, 7]}
     assert answer["outputs"]["alpha"] == [9]
-    refused = tfgma("convert-weights", checkpoint, "--network", "stam_uniform3", "--out", out, code=1)
+    refused = tfgma_here("convert-weights", checkpoint, "--network", "stam_uniform3", "--out", out, code=1)
     assert "--out must be a new file" in refused
-    assert "Usage" in tfgma("convert-weights", checkpoint, code=2)
+    assert "Usage" in tfgma_here("convert-weights", checkpoint, code=2)
 
 
 def test_convert_weights_lists_every_network():
-    names = json.loads(tfgma("convert-weights", "--list", "--json"))
+    names = json.loads(tfgma_here("convert-weights", "--list", "--json"))
     assert {path.stem for path in REFERENCE.glob("*.json")} <= set(names)
     assert names["raft_large"]["options"]["num_updates"] == 12
-    assert "slow_r50" in tfgma("convert-weights", "--list")
+    assert "slow_r50" in tfgma_here("convert-weights", "--list")
 
 
 def test_a_copy_to_share_of_joints(tmp_path):
@@ -345,14 +327,14 @@ def test_a_copy_to_share_of_joints(tmp_path):
     command = ["build-tfrecords", tmp_path / "source", "--out", tmp_path / "out", "--workers", 1]
     command += ["--set", f"build.clip={json.dumps(clip)}", "--modalities", "pose"]
     command += ["--deidentify", "--key", tmp_path / "key"]
-    text = tfgma(*command)
+    text = tfgma_here(*command)
     assert f"what was removed: {tmp_path / 'out' / 'deidentification.json'}" in text
     assert (tmp_path / "key").stat().st_size == 32
-    again = json.loads(tfgma(*command, "--json"))
+    again = json.loads(tfgma_here(*command, "--json"))
     assert (again["made"], again["kept"]) == (0, 2)
-    shown = tfgma("inspect", tmp_path / "out", "--json")
+    shown = tfgma_here("inspect", tmp_path / "out", "--json")
     assert "gertrude" not in text + shown
-    assert json.loads(tfgma("inspect", tmp_path / "out", "--verify", "--json"))["verified"]
+    assert json.loads(tfgma_here("inspect", tmp_path / "out", "--verify", "--json"))["verified"]
 
 
 def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, dataset, tmp_path):
@@ -363,10 +345,10 @@ def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, 
         + "inputs: {pose_frames: 5, pose_stride: 4}\nmodel: {family: stam, features: 8}\n"
         + "train: {epochs: 1, batch_size: 8, picture_every: 2}\n"
     )
-    tfgma("train", "--config", config, "--data", dataset, "--out", tmp_path / "run", "--fold", "0")
-    tfgma("evaluate", tmp_path / "run")
-    exported = tfgma("export", tmp_path / "run", "--out", tmp_path / "bundle", "--json")
+    tfgma_here("train", "--config", config, "--data", dataset, "--out", tmp_path / "run", "--fold", "0")
+    tfgma_here("evaluate", tmp_path / "run")
+    exported = tfgma_here("export", tmp_path / "run", "--out", tmp_path / "bundle", "--json")
     assert json.loads(exported)["agreement"]["float32"]["max_difference"] < 1e-4
     video = sorted(infants.glob("FMs/*/video.mp4"))[0]
-    answer = json.loads(tfgma("predict", video, "--model", tmp_path / "bundle", "--json"))
+    answer = json.loads(tfgma_here("predict", video, "--model", tmp_path / "bundle", "--json"))
     assert set(answer["videos"][0]["probabilities"]) == {"FMs", "PR", "WMs"}

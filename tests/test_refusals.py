@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from pipelines.build import read_index, write_index
+from tests.commands import one_sentence
 from tests.conftest import numbered_frames, write_video
 from tests.in_process import train
 from tests.noise import write_noise
-from tests.test_cli import one_sentence
 from tfgma.config import load_study
 
 STUDY = """

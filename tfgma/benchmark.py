@@ -74,7 +74,8 @@ def run_benchmark(
 
     Returns:
         `{"methods": {name: figures}, "preprocessing": {...}, "shuffled labels": {...}}`; figures are the
-        subjects' accuracy over all test sides, and its mean and standard deviation over folds.
+        subjects' accuracy over all test sides with its exact binomial 95 % `interval`, its mean and standard
+        deviation over folds, and `chance`.
 
     Raises:
         RefusedError: an unknown method, a folder of something else or of another size, or a step refused.
@@ -123,6 +124,7 @@ class _Bench:
         found = {
             "chance": metrics["chance"],
             "subject_accuracy": test["subject"]["accuracy"],
+            "interval": test["subject"]["exact_accuracy_interval"],
             "over_folds": test["over_folds"]["subject"]["accuracy"],
         }
         self.say(f"{run}: subject accuracy {found['subject_accuracy']:.2f}, chance {found['chance']:.2f}")
@@ -206,11 +208,12 @@ def _write(path: Path, rows: Iterable[dict[str, str]]) -> Path:
 
 
 def table(results: dict[str, Any]) -> list[list[str]]:
-    """Rows of the printed table: part, name, subject accuracy, mean and standard deviation over folds."""
+    """Rows of the printed table: part, name, subject accuracy, its interval, mean and deviation over folds."""
     rows: list[list[str]] = []
     for part in ("methods", "preprocessing", "shuffled labels"):
         for name, found in results[part].items():
             folds = found["over_folds"]
             spread = "-" if folds["sd"] is None else f"{folds['mean']:.2f} +- {folds['sd']:.2f}"
-            rows.append([part, name, f"{found['subject_accuracy']:.2f}", spread])
+            low, high = found["interval"]
+            rows.append([part, name, f"{found['subject_accuracy']:.2f}", f"{low:.2f} to {high:.2f}", spread])
     return rows

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from tests.commands import TFGMA, one_sentence
 from tests.faults import run_with_mounts
 from tests.noise import write_noise
-from tests.test_cli import TFGMA, one_sentence
 from tfgma.config import load_study
 from tfgma.runs import read_run
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from tests.test_cli import STUDY, TFGMA, tfgma
+from tests.commands import TFGMA, tfgma
+from tests.test_cli import STUDY
 from tests.test_resume import outcome
 from tfgma.runs import read_run
 

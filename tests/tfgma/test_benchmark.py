@@ -32,7 +32,8 @@ def without_training(monkeypatch):
 
     def evaluate(run):
         accuracy = {"mean": 0.5, "sd": 0.1, "folds": 2}
-        test = {"subject": {"accuracy": 0.5}, "over_folds": {"subject": {"accuracy": accuracy}}}
+        subject = {"accuracy": 0.5, "exact_accuracy_interval": [0.25, 0.75]}
+        test = {"subject": subject, "over_folds": {"subject": {"accuracy": accuracy}}}
         metrics = {"chance": 1 / 3, "test": test}
         write_json(run / "metrics.json", metrics)
         return metrics
@@ -78,7 +79,7 @@ def test_every_method_every_preprocessing_and_shuffled_labels_are_trained_once(f
     # One data set for all methods, one for each preprocessing, one of shuffled labels.
     assert len({dataset for _, dataset, _ in asked["built"]}) == 6
     assert json.loads((out / "results.json").read_text()) == results
-    assert table(results)[0] == ["methods", "two_stream", "0.50", "0.50 +- 0.10"]
+    assert table(results)[0] == ["methods", "two_stream", "0.50", "0.25 to 0.75", "0.50 +- 0.10"]
 
 
 def test_the_sets_contradict_and_labels_are_shuffled_by_subject(finished):

@@ -58,5 +58,5 @@ def study(
     if as_json:
         print_json(results)
     else:
-        header = ["part", "method", "subject accuracy", "over folds"]
+        header = ["part", "method", "subject accuracy", "95 %", "over folds"]
         print_table(f"generated infants, in {out}", header, table(results))
