@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -25,15 +26,18 @@ def run_apart(function: Callable[..., Any], *arguments: Any, tell: Callable[...,
         RuntimeError: the function raised anything else, which is named.
     """
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(sender, function, arguments), daemon=True)
+    here, there = context.Pipe()
+    process = context.Process(target=_work, args=(there,), daemon=True)
     process.start()
-    sender.close()  # the child's alone, so that its end is noticed here
+    there.close()  # the child's alone, so that its end is noticed here
     try:
+        # Not as the process's arguments: of a child that dies before it reads them, start() never returns.
+        with contextlib.suppress(OSError):
+            here.send((function, arguments))
         while True:
             try:
-                kind, content = receiver.recv()
-            except EOFError:
+                kind, content = here.recv()
+            except (EOFError, OSError):
                 process.join()
                 raise RefusedError(
                     f"a fold's process must come to its end. Received: {_ending(process.exitcode)}. "
@@ -48,7 +52,7 @@ def run_apart(function: Callable[..., Any], *arguments: Any, tell: Callable[...,
             else:
                 return content
     finally:
-        receiver.close()
+        here.close()
         # What was answered is here; what a process does after that is of no use.
         process.join(0 if process.exitcode is None else None)
         if process.is_alive():
@@ -63,16 +67,17 @@ def _ending(code: int | None) -> str:
     return f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit {code}"
 
 
-def _work(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _work(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        answer = ("done", function(*arguments, lambda *content: sender.send(("told", content))))
+        function, arguments = connection.recv()
+        answer = ("done", function(*arguments, lambda *content: connection.send(("told", content))))
     except RefusedError as error:
         answer = ("refused", str(error))
     except Exception as error:
         answer = ("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
-    sender.send(answer)
+    connection.send(answer)
 
 
 def _end_with_parent() -> None:

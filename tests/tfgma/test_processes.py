@@ -1,5 +1,6 @@
 """A function in a process of its own; nothing heavy is imported here, since the process imports it again."""
 
+import multiprocessing.spawn
 import os
 import signal
 import subprocess
@@ -26,6 +27,10 @@ def be_killed(tell):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def length(content, tell):
+    return len(content)
+
+
 def sleep(tell):
     tell(os.getpid())
     time.sleep(600)
@@ -40,6 +45,14 @@ def test_a_process_of_its_own_tells_refuses_fails_and_is_killed():
         run_apart(fail, tell=print)
     with pytest.raises(RefusedError, match=r"come to its end. Received: signal SIGKILL.*--resume"):
         run_apart(be_killed, tell=print)
+
+
+def test_a_process_that_dies_while_it_starts_is_not_waited_for(monkeypatch):
+    """With more to tell it than fits into a pipe."""
+    assert run_apart(length, b"x" * 1_000_000, tell=print) == 1_000_000
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/bin/false")
+    with pytest.raises(RefusedError, match=r"come to its end. Received: exit 1"):
+        run_apart(length, b"x" * 1_000_000, tell=print)
 
 
 @pytest.mark.usefixtures("ctrl_c")
