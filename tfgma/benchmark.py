@@ -208,7 +208,7 @@ def _write(path: Path, rows: Iterable[dict[str, str]]) -> Path:
 
 
 def table(results: dict[str, Any]) -> list[list[str]]:
-    """Rows of the printed table: part, name, subject accuracy, its interval, mean and deviation over folds."""
+    """Rows of the printed table: part, name, accuracy, its interval, mean and deviation over folds."""
     rows: list[list[str]] = []
     for part in ("methods", "preprocessing", "shuffled labels"):
         for name, found in results[part].items():
