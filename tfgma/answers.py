@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -13,32 +13,56 @@ from pipelines.schema import Feature
 from tfgma.outputs import LOGITS, probabilities_of
 from tfgma.runs import Predictions
 
+Answerer = Callable[[dict[str, np.ndarray]], np.ndarray]
+"""Inputs by name, each (B, ...) -> (B, C) float64 probabilities."""
+
+
+def answers_of(network: keras.Model) -> Answerer:
+    """What `network` answers, as probabilities."""
+
+    def answer(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        logits = network.predict_on_batch(inputs)[LOGITS]
+        return keras.ops.convert_to_numpy(probabilities_of(np.asarray(logits, np.float64)))
+
+    return answer
+
 
 def predict(
     network: keras.Model, data: tf.data.Dataset, classes: Sequence[str], fold: int, side: str
 ) -> Predictions:
     """What `network` answers for every clip of `data`, as probabilities."""
-    metas, answers = [], []
+    return predict_each({"": answers_of(network)}, data, classes, fold, side)[""]
+
+
+def predict_each(
+    answerers: Mapping[str, Answerer], data: tf.data.Dataset, classes: Sequence[str], fold: int, side: str
+) -> dict[str, Predictions]:
+    """What each of `answerers` answers for every clip of `data`, which is read once."""
+    metas: list[dict[str, np.ndarray]] = []
+    answers: dict[str, list[np.ndarray]] = {name: [] for name in answerers}
     with _alone():
         for inputs, meta in data.as_numpy_iterator():  # which every backend takes
-            logits = network.predict_on_batch(inputs)[LOGITS]
-            answers.append(keras.ops.convert_to_numpy(probabilities_of(np.asarray(logits, np.float64))))
+            for name, answer in answerers.items():
+                answers[name].append(answer(inputs))
             metas.append(meta)
 
     def column(name: str) -> np.ndarray:
         return np.concatenate([meta[name] for meta in metas])
 
     labels = column(Feature.LABEL)
-    return Predictions(
-        classes=tuple(classes),
-        folds=np.full(len(labels), fold),
-        sides=np.full(len(labels), side),
-        videos=np.char.decode(column(Feature.VIDEO).astype(bytes), "utf-8"),
-        subjects=np.char.decode(column(Feature.SUBJECT).astype(bytes), "utf-8"),
-        start_seconds=column(Feature.START_SECONDS),
-        labels=labels,
-        probabilities=np.concatenate(answers),
-    )
+    return {
+        name: Predictions(
+            classes=tuple(classes),
+            folds=np.full(len(labels), fold),
+            sides=np.full(len(labels), side),
+            videos=np.char.decode(column(Feature.VIDEO).astype(bytes), "utf-8"),
+            subjects=np.char.decode(column(Feature.SUBJECT).astype(bytes), "utf-8"),
+            start_seconds=column(Feature.START_SECONDS),
+            labels=labels,
+            probabilities=np.concatenate(parts),
+        )
+        for name, parts in answers.items()
+    }
 
 
 @contextlib.contextmanager

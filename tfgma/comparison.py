@@ -42,29 +42,13 @@ def compare(run_a: Path, run_b: Path, *, aggregation: str = "mean") -> dict[str,
     """
     a, b = _test_scores(run_a, aggregation), _test_scores(run_b, aggregation)
     b = _in_order_of(a, b)
-    weights = np.ones((1, len(a.labels)))
-
-    def difference(weights: np.ndarray) -> dict[str, np.ndarray]:
-        of_a, of_b = (resampled_figures(one.labels, one.probabilities, weights) for one in (a, b))
-        return {name: of_a[name] - of_b[name] for name in FIGURES}
-
-    of_a, of_b = (weighted_figures(one.labels, one.probabilities, weights) for one in (a, b))
-    intervals = bootstrap_intervals(difference, len(a.labels), rows=len(a.labels))
     classes = list(enumerate(a.classes))[1 if len(a.classes) == 2 else 0 :]
     return {
         "aggregation": aggregation,
         "classes": list(a.classes),
         "subjects": len(a.labels),
         "interval": {"method": METHOD, "level": LEVEL, "resamples": RESAMPLES, "seed": SEED},
-        "differences": {
-            name: {
-                "a": _plain(of_a[name][0]),
-                "b": _plain(of_b[name][0]),
-                "difference": _plain(of_a[name][0] - of_b[name][0]),
-                "interval": intervals[name][0],
-            }
-            for name in FIGURES
-        },
+        "differences": differences(a, b),
         "delong": {
             name: delong(a.labels == number, a.probabilities[:, number], b.probabilities[:, number])
             for number, name in classes
@@ -72,6 +56,33 @@ def compare(run_a: Path, run_b: Path, *, aggregation: str = "mean") -> dict[str,
         "mcnemar": mcnemar(
             a.probabilities.argmax(axis=1) == a.labels, b.probabilities.argmax(axis=1) == b.labels
         ),
+    }
+
+
+def differences(a: Scores, b: Scores) -> dict[str, dict[str, Any]]:
+    """For each of FIGURES `a`, `b`, `difference` (a - b) and its `interval`, subjects drawn together.
+
+    Args:
+        a, b: answers to the same rows.
+    """
+    names, owner = np.unique(np.asarray(a.subjects), return_inverse=True)
+    weights = np.ones((1, len(a.labels)))
+
+    def difference(weights: np.ndarray) -> dict[str, np.ndarray]:
+        of_rows = weights[:, owner]
+        of_a, of_b = (resampled_figures(one.labels, one.probabilities, of_rows) for one in (a, b))
+        return {name: of_a[name] - of_b[name] for name in FIGURES}
+
+    of_a, of_b = (weighted_figures(one.labels, one.probabilities, weights) for one in (a, b))
+    intervals = bootstrap_intervals(difference, len(names), rows=len(a.labels))
+    return {
+        name: {
+            "a": _plain(of_a[name][0]),
+            "b": _plain(of_b[name][0]),
+            "difference": _plain(of_a[name][0] - of_b[name][0]),
+            "interval": intervals[name][0],
+        }
+        for name in FIGURES
     }
 
 
