@@ -40,7 +40,7 @@ def bundle(dataset, tmp_path_factory):
     assert 0 <= metrics["test"]["subject"]["accuracy"] <= 1
     assert Path(metrics["report"]).is_file()
     exported = json.loads(tfgma("export", folder / "run", "--out", folder / "bundle", "--json"))
-    assert exported["agreement"]["float32"]["max_difference"] < 1e-4
+    assert exported["certificate"]["variants"]["float32"]["clip"]["max_delta"] < 1e-4
     return folder / "bundle"
 
 
@@ -348,7 +348,7 @@ def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, 
     tfgma_here("train", "--config", config, "--data", dataset, "--out", tmp_path / "run", "--fold", "0")
     tfgma_here("evaluate", tmp_path / "run")
     exported = tfgma_here("export", tmp_path / "run", "--out", tmp_path / "bundle", "--json")
-    assert json.loads(exported)["agreement"]["float32"]["max_difference"] < 1e-4
+    assert json.loads(exported)["certificate"]["variants"]["float32"]["clip"]["max_delta"] < 1e-4
     video = sorted(infants.glob("FMs/*/video.mp4"))[0]
     answer = json.loads(tfgma_here("predict", video, "--model", tmp_path / "bundle", "--json"))
     assert set(answer["videos"][0]["probabilities"]) == {"FMs", "PR", "WMs"}

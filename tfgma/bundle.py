@@ -13,8 +13,11 @@ from pipelines.config import BuildConfig, InputSettings, Settings, explain_inval
 from pipelines.schema import RefusedError
 
 BUNDLE_FILE = "bundle.json"
-BUNDLE_VERSION = 1
+CERTIFICATE_FILE = "certificate.json"
+BUNDLE_VERSION = 2
 VARIANTS = ("float32", "float16", "dynamic", "int8")
+"""What an export writes unless told otherwise."""
+ALL_VARIANTS = (*VARIANTS, "int16")
 OUTPUT = "probabilities"
 
 
@@ -26,7 +29,11 @@ class InputDescription(Settings):
 
 
 class BundleDescription(Settings):
-    """The content of bundle.json."""
+    """The content of bundle.json.
+
+    `files`: SHA-256 of every TFLite file and of certificate.json. `runtime`: version of ai-edge-litert that
+    ran the files when they were exported.
+    """
 
     bundle_version: int
     classes: tuple[str, ...]
@@ -35,9 +42,9 @@ class BundleDescription(Settings):
     inputs: dict[str, InputDescription]
     output: str
     files: dict[str, str]
-    agreement: dict[str, dict[str, float]]
     metrics: dict[str, Any]
     run: dict[str, Any]
+    runtime: str
     notice: str
 
 
@@ -47,8 +54,8 @@ def model_file(variant: str) -> str:
     Raises:
         RefusedError: an unknown variant.
     """
-    if variant not in VARIANTS:
-        raise RefusedError(f'variant must be one of {", ".join(VARIANTS)}. Received: "{variant}"')
+    if variant not in ALL_VARIANTS:
+        raise RefusedError(f'variant must be one of {", ".join(ALL_VARIANTS)}. Received: "{variant}"')
     return f"model_{variant}.tflite"
 
 

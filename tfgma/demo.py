@@ -69,7 +69,7 @@ def run_demo(
     spatial = study.model_copy(update={"model": study.model.model_copy(update={"streams": "image"})})
     spatial_metrics = _train_and_evaluate(spatial, dataset, out / "run_spatial", progress)
     clock.say("trained the spatial stream alone, for comparison")
-    description = export(out / "run", bundle, progress=progress)
+    certificate = export(out / "run", bundle, progress=progress)
     clock.say(f"SavedModel and four TFLite files: {bundle}")
 
     new = out / "new_video"
@@ -89,7 +89,7 @@ def run_demo(
         "subject_accuracy": subject["accuracy"],
         "clip_accuracy": metrics["test"]["clip"]["accuracy"],
         "spatial_only_subject_accuracy": spatial_metrics["test"]["subject"]["accuracy"],
-        "agreement": description["agreement"],
+        "certificate": certificate,
         "predictions": answers,
         "step_seconds": clock.steps,
         "seconds": round(time.monotonic() - begin, 1),
@@ -103,16 +103,18 @@ def run_demo(
 
 
 def _summarize(figures: dict[str, Any], say: Callable[[str], None]) -> None:
-    int8, float32 = figures["agreement"]["int8"], figures["agreement"]["float32"]
+    certificate = figures["certificate"]
+    int8, float32 = (certificate["variants"][name]["clip"] for name in ("int8", "float32"))
+    clips = certificate["clips"]
     say("")
     say(
         f"{figures['test_subjects']} test subjects, never seen in training; chance is {figures['chance']:.2f}"
     )
     say(f"  subject accuracy, both streams:          {figures['subject_accuracy']:.2f}")
     say(f"  subject accuracy, spatial stream alone:  {figures['spatial_only_subject_accuracy']:.2f}")
-    say(f"TFLite against Keras on {int8['clips']} clips of them")
-    say(f"  int8 names the same class for {100 * int8['same_class']:.1f} %")
-    say(f"  float32 probabilities differ by at most {float32['max_difference']:.1e}")
+    say(f"TFLite against Keras on {clips} clips of them")
+    say(f"  int8 names the same class for {100 * (1 - int8['changed'] / clips):.1f} %")
+    say(f"  float32 probabilities differ by at most {float32['max_delta']:.1e}")
     say(f"Report:       {figures['report']}")
     say(f"TensorBoard:  tensorboard --logdir {figures['tensorboard_logs']}")
     say(f"Bundle:       {figures['bundle']}")

@@ -1,35 +1,39 @@
-"""Turns a trained fold into a bundle: SavedModel and TFLite files that answer as the network does."""
+"""Turns a trained fold into a bundle: SavedModel and TFLite files that decide as the network does."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
-from pipelines.build import read_index
-from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.schema import RefusedError
-from tfgma.bundle import BUNDLE_FILE, BUNDLE_VERSION, OUTPUT, VARIANTS, InputDescription, model_file
+from tfgma.answers import Answerer, answers_of, predict_each
+from tfgma.bundle import (
+    BUNDLE_FILE,
+    BUNDLE_VERSION,
+    CERTIFICATE_FILE,
+    OUTPUT,
+    VARIANTS,
+    InputDescription,
+    model_file,
+)
+from tfgma.certificate import Candidate, Limits, Making, certify, refuse_failed
 from tfgma.config import StudyConfig
+from tfgma.conversion import ConversionTask, answers_of_file, fold_clips, write_models
 from tfgma.evaluation import fold_metrics
 from tfgma.inference import TFLiteModel
-from tfgma.outputs import LOGITS, probabilities_of
+from tfgma.latency import machine, measure
+from tfgma.processes import run_apart
 from tfgma.report import render
 from tfgma.runs import MODEL_FILE, fold_folder, read_run, study_of, write_json
 from tfgma.weights.pretrained import load_network
 
-SIGNATURE = "serving_default"
-FLOAT32_TOLERANCE = 1e-3
-CALIBRATION_CLIPS = 120
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
 MEANINGS = {
     "image": "RGB of the upright masked body, the window's middle frame, (0..1 - mean) / std",
@@ -44,53 +48,79 @@ Progress = Callable[[int, int, str], None]
 
 
 def export(
-    run: Path, out: Path, *, fold: int | None = None, progress: Progress = lambda done, total, text: None
+    run: Path,
+    out: Path,
+    *,
+    fold: int | None = None,
+    variants: Sequence[str] = VARIANTS,
+    limits: Limits | None = None,
+    int8_io: bool = False,
+    isolated: bool = True,
+    progress: Progress = lambda done, total, text: None,
 ) -> dict[str, Any]:
-    """Writes the bundle of one fold (default: the first trained) to `out`; returns bundle.json's content.
+    """Writes the bundle of one fold (default: the first trained) to `out`; returns its certificate.
 
-    Every TFLite file is opened by the LiteRT runtime, run on the fold's test clips, and compared with Keras.
+    Every TFLite file is opened by the LiteRT runtime and answers the fold's test clips; what it answers is
+    compared with the network's answers.
+
+    Args:
+        run: a training's folder.
+        out: the bundle's.
+        fold: whose network.
+        variants: of ALL_VARIANTS.
+        limits: how far a file may be off; default `Limits()`.
+        int8_io: whether the int8 file takes and gives int8.
+        isolated: whether files are converted in a process of their own.
+        progress: is told steps done, of all, and what comes next.
 
     Raises:
-        RefusedError: not a run, an untrained fold, the data set is gone, `out` is not empty, a file holds
-            operators beyond the builtin ones, or float32 differs from Keras by more than 1e-3.
+        RefusedError: not a run, an untrained fold, an unknown variant, the data set is gone, `out` is not
+            empty, the network needs operators beyond the builtin ones, or a file differs from the network by
+            more than `limits`.
     """
+    limits = limits or Limits()
     content = read_run(run)
     config = study_of(content)
     fold = content["trained_folds"][0] if fold is None else fold
     if fold not in content["trained_folds"]:
         raise RefusedError(f"--fold must be one of {content['trained_folds']}. Received: {fold}")
+    files = {variant: model_file(variant) for variant in variants}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RefusedError(f"--out must be a new or empty folder. Received: {str(out)!r}")
-    network = load_network(fold_folder(run, fold) / MODEL_FILE)
-    steps = len(VARIANTS) + 2
+    steps = 2 * len(files) + 2
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     except OSError as error:
         raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
     try:
-        progress(0, steps, "SavedModel")
-        save_model(network, building / "saved_model")
-        calibration = _clips(content, config, fold, "train", network)
-        with tempfile.TemporaryDirectory(dir=building) as folder:
-            single = Path(folder)
-            save_model(network, single, batch=1)
-            for number, variant in enumerate(VARIANTS, start=1):
-                progress(number, steps, variant)
-                file = building / model_file(variant)
-                file.write_bytes(
-                    convert(single, variant, lambda: itertools.islice(calibration(), CALIBRATION_CLIPS))
-                )
-        progress(steps - 1, steps, "comparison with Keras")
-        agreement = compare(network, building, _clips(content, config, fold, "test", network))
-        if agreement["float32"]["max_difference"] > FLOAT32_TOLERANCE:
-            raise RefusedError(
-                f"model_float32.tflite must answer as Keras does within {FLOAT32_TOLERANCE:g}. "
-                f"Received: {agreement['float32']['max_difference']:.2e}"
+        task = ConversionTask(run.resolve(), fold, tuple(files), building.resolve(), limits, int8_io)
+        made = _write_models(task, lambda number, text: progress(number, steps, text), isolated)
+        progress(len(files) + 1, steps, "answers to the test clips")
+        network = load_network(fold_folder(run, fold) / MODEL_FILE)
+        models = {variant: TFLiteModel((building / name).read_bytes()) for variant, name in files.items()}
+        answerers: dict[str, Answerer] = {"": answers_of(network)}
+        answerers |= {variant: answers_of_file(model) for variant, model in models.items()}
+        data = fold_clips(run, fold, "test", network)
+        answers = predict_each(answerers, data, content["classes"], fold, "test")
+        candidates = {}
+        for number, (variant, name) in enumerate(files.items(), start=len(files) + 2):
+            progress(number, steps, f"latency of {variant}")
+            candidates[variant] = Candidate(
+                (building / name).read_bytes(),
+                models[variant].operators,
+                answers[variant],
+                made[variant],
+                measure(building / name),
             )
-        description = _describe(run, content, config, fold, network, building, agreement)
+        certificate = certify(answers[""], candidates, limits, machine())
+        refuse_failed(certificate)
+        write_json(building / CERTIFICATE_FILE, certificate)
+        description = _describe(run, content, config, fold, network, building, certificate)
         write_json(building / BUNDLE_FILE, description)
-        card = render("MODEL_CARD.md.j2", bundle=description, config=config, fold=fold)
+        card = render(
+            "MODEL_CARD.md.j2", bundle=description, certificate=certificate, config=config, fold=fold
+        )
         (building / "MODEL_CARD.md").write_text(card, encoding="utf-8")
         building.chmod(0o755)
         if out.exists():
@@ -99,106 +129,26 @@ def export(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     progress(steps, steps, "done")
-    return description
+    return certificate
 
 
-def _specs(network: keras.Model, batch: int | None) -> dict[str, tf.TensorSpec]:
-    return {
-        tensor.name: tf.TensorSpec((batch, *tensor.shape[1:]), tf.float32, name=tensor.name)
-        for tensor in network.inputs
-    }
+def _write_models(
+    task: ConversionTask, tell: Callable[[int, str], None], isolated: bool
+) -> dict[str, Making]:
+    """In a process of its own, since the converter's failures can end a process."""
+    now = "the SavedModel"
 
+    def noted(number: int, text: str) -> None:
+        nonlocal now
+        now = text
+        tell(number, text)
 
-def save_model(network: keras.Model, path: Path, batch: int | None = None) -> None:
-    """Writes a SavedModel: named inputs -> `probabilities`; any batch size by default."""
-    archive = keras.export.ExportArchive()
-    archive.track(network)
-    archive.add_endpoint(
-        SIGNATURE,
-        lambda inputs: {OUTPUT: probabilities_of(network(inputs, training=False)[LOGITS])},
-        input_signature=[_specs(network, batch)],
-    )
-    archive.write_out(str(path), verbose=False)
-
-
-def convert(saved_model: Path, variant: str, clips: Callable[[], Iterator[dict[str, np.ndarray]]]) -> bytes:
-    """A network as a TFLite file of batch 1 with builtin operators only.
-
-    Args:
-        saved_model: what `save_model` wrote with batch 1. From the network's concrete functions the file held
-            variables and answered NaN.
-        variant: float32; float16 (weights); dynamic (int8 weights); int8 (weights and activations, calibrated
-            on `clips`; inputs and output stay float32).
-        clips: gives inputs by name, each (1, ...) float32.
-    """
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if variant != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if variant == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if variant == "int8":
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = clips
-    return converter.convert()
-
-
-def compare(
-    network: keras.Model, bundle: Path, clips: Callable[[], Iterator[dict[str, np.ndarray]]]
-) -> dict[str, dict[str, float]]:
-    """Each variant against Keras over `clips`.
-
-    Returns:
-        `{variant: {"clips", "same_class" (share), "max_difference", "mean_difference" (of probabilities)}}`.
-
-    Raises:
-        RefusedError: a file holds operators that no plain runtime has.
-    """
-    models = {variant: TFLiteModel((bundle / model_file(variant)).read_bytes()) for variant in VARIANTS}
-    for variant, model in models.items():
-        foreign = sorted({name for name in model.operators if name.startswith("Flex") or name == "CUSTOM"})
-        if foreign:
-            raise RefusedError(f"{model_file(variant)} must hold builtin operators only. Received: {foreign}")
-    expected: list[np.ndarray] = []
-    answers: dict[str, list[np.ndarray]] = {variant: [] for variant in VARIANTS}
-    for inputs in clips():
-        logits = np.asarray(network.predict_on_batch(inputs)[LOGITS], np.float64)
-        expected.append(np.asarray(probabilities_of(logits))[0])
-        for variant, model in models.items():
-            answers[variant].append(model(inputs))
-    truth = np.stack(expected)
-    found = {}
-    for variant, rows in answers.items():
-        given = np.stack(rows)
-        difference = np.abs(given - truth)
-        found[variant] = {
-            "clips": len(truth),
-            "same_class": float((given.argmax(axis=1) == truth.argmax(axis=1)).mean()),
-            # A NaN anywhere must not pass for agreement.
-            "max_difference": float(np.nan_to_num(difference, nan=1.0).max()),
-            "mean_difference": float(np.nan_to_num(difference, nan=1.0).mean()),
-        }
-    return found
-
-
-def _clips(
-    run: dict[str, Any], config: StudyConfig, fold: int, side: str, network: keras.Model
-) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
-    """Single clips of one side of a fold, in an order that mixes subjects."""
-    dataset = Path(run["dataset"])
-    index = read_index(dataset)
-    shards = shard_paths(dataset, index, run["folds"][fold][side])
-    data = clip_dataset(
-        shards,
-        config.build.clip,
-        batch_size=1,
-        inputs=[tensor.name for tensor in network.inputs],
-        settings=config.inputs,
-        modalities=index["modalities"],
-        shuffle=side == "train",
-        seed=config.train.seed,
-    )
-    return lambda: ({name: value.numpy() for name, value in inputs.items()} for inputs, _ in data)
+    if not isolated:
+        return write_models(task, noted)
+    try:
+        return run_apart(write_models, task, tell=noted, what="the conversion", remedy="Leave a variant out")
+    except RefusedError as error:
+        raise RefusedError(f"{error} (while it made {now})") from error
 
 
 def _describe(
@@ -208,7 +158,7 @@ def _describe(
     fold: int,
     network: keras.Model,
     folder: Path,
-    agreement: dict[str, dict[str, float]],
+    certificate: dict[str, Any],
 ) -> dict[str, Any]:
     inputs = {
         tensor.name: InputDescription(shape=tensor.shape[1:], meaning=MEANINGS[tensor.name]).model_dump()
@@ -223,14 +173,14 @@ def _describe(
         "output": OUTPUT,
         "files": {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.glob("*.tflite"))
+            for path in sorted([*folder.glob("*.tflite"), folder / CERTIFICATE_FILE])
         },
-        "agreement": agreement,
         "metrics": fold_metrics(run, fold),
         "run": {
             "fold": fold,
             "dataset_sha256": content["dataset_sha256"],
             "environment": content["environment"],
         },
+        "runtime": certificate["machine"]["ai_edge_litert"],
         "notice": NOTICE,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,25 +27,103 @@ class TFLiteModel:
         """Loads the file.
 
         Raises:
-            RefusedError: not a TFLite file with one signature.
+            RefusedError: not a TFLite file with one signature that answers `probabilities`, or one with
+                operators that this runtime has not.
         """
         interpreter = load("ai_edge_litert.interpreter", "runtime").Interpreter
         try:
             self._interpreter: Any = interpreter(model_content=content, num_threads=threads)
+            foreign = foreign_operators(self.operators)
+            if not foreign:
+                self._interpreter.allocate_tensors()  # finds every operator's kernel now
             self._run = self._interpreter.get_signature_runner()
         except ValueError as error:
+            if "builtin" in str(error):  # an operator's code or version
+                raise _unknown_operators(error) from error
             raise RefusedError(
-                f"a model must be a TFLite file with one signature. Received: {error}"
+                f"a model must be a TFLite file with one signature. Received: {error}. "
+                "Copy the bundle again, or export it again"
             ) from error
+        except RuntimeError as error:
+            raise _unknown_operators(error) from error
+        if foreign:
+            raise RefusedError(
+                f"a model must hold builtin operators only. Received: {', '.join(foreign)}. Export it again"
+            )
+        outputs = sorted(self._run.get_output_details())
+        if OUTPUT not in outputs:
+            raise RefusedError(
+                f"a model's signature must answer {OUTPUT}. Received: {', '.join(outputs)}. Export it again"
+            )
+        self._input_details = dict(sorted(self._run.get_input_details().items()))
+        self._output_details = self._run.get_output_details()[OUTPUT]
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape with the batch, which is 1."""
+        return {
+            name: tuple(int(length) for length in detail["shape"])
+            for name, detail in self._input_details.items()
+        }
 
     @property
     def operators(self) -> list[str]:
         """Names of the operators in the file, in order."""
-        return [op["op_name"] for op in self._interpreter._get_ops_details()]
+        # A delegate's nodes stand at the end and cover those that the file has.
+        names = [op["op_name"] for op in self._interpreter._get_ops_details()]
+        return [name for name in names if name != "DELEGATE"]
 
-    def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Inputs by name, each (1, ...) float32 -> (C,) float32 probabilities."""
-        return self._run(**inputs)[OUTPUT][0]
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Inputs by name, in any order, each (1, ...) float32 -> (C,) float32 probabilities.
+
+        Raises:
+            RefusedError: an input is missing, is not known, or has another shape or dtype.
+        """
+        shapes = self.input_shapes
+        if inputs.keys() != shapes.keys():
+            raise RefusedError(
+                f"a clip must have the inputs {', '.join(shapes)}. Received: {', '.join(sorted(inputs))}"
+            )
+        for name, shape in shapes.items():
+            given = inputs[name]
+            if given.shape != shape or given.dtype != np.float32:
+                raise RefusedError(
+                    f"a clip's {name} must be float32 of shape {shape}. "
+                    f"Received: {given.dtype} of shape {given.shape}. Cut clips as bundle.json says"
+                )
+        answer = self._run(
+            **{name: _quantised(inputs[name], detail) for name, detail in self._input_details.items()}
+        )[OUTPUT]
+        return _dequantised(answer, self._output_details)[0]
+
+
+def _quantised(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    """Float32 as the file's tensor holds it."""
+    if detail["dtype"] != np.int8:
+        return values
+    scale, zero_point = detail["quantization"]
+    return np.clip(np.round(values / scale) + zero_point, -128, 127).astype(np.int8)
+
+
+def _dequantised(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    """What the file's tensor holds as float32."""
+    if detail["dtype"] != np.int8:
+        return values
+    scale, zero_point = detail["quantization"]
+    return ((values.astype(np.float32) - zero_point) * scale).astype(np.float32)
+
+
+def foreign_operators(names: Iterable[str]) -> list[str]:
+    """Those of `names` that a plain LiteRT runtime has not: TensorFlow's own (Flex...) and custom ones."""
+    return sorted({name for name in names if name.startswith("Flex") or name == "CUSTOM"})
+
+
+def _unknown_operators(error: Exception) -> RefusedError:
+    said = " ".join(str(error).split()).rstrip(".")
+    return RefusedError(
+        "the runtime must have every operator of a model, in its version. "
+        f"Received: {said}. Update ai-edge-litert, or export the model again"
+    )
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,16 @@ from typing import Any
 from pipelines.schema import RefusedError
 
 
-def run_apart(function: Callable[..., Any], *arguments: Any, tell: Callable[..., None]) -> Any:
+def run_apart(
+    function: Callable[..., Any],
+    *arguments: Any,
+    tell: Callable[..., None],
+    what: str = "a process",
+    remedy: str = "Call again",
+) -> Any:
     """What `function(*arguments, tell)` returns, called in a new process; `tell` is called in this one.
+
+    `what` and `remedy` are for the sentence that says that the process was killed.
 
     The process starts anew, so it reads the environment as it is now. It ends with this one, however that
     ends, and does not hear of Ctrl-C: this process stops it.
@@ -40,8 +48,8 @@ def run_apart(function: Callable[..., Any], *arguments: Any, tell: Callable[...,
             except (EOFError, OSError):
                 process.join()
                 raise RefusedError(
-                    f"a fold's process must come to its end. Received: {_ending(process.exitcode)}. "
-                    "Give it more memory if the system took it, then call tfgma train --resume"
+                    f"{what} must come to its end. Received: {_ending(process.exitcode)}. "
+                    f"Give it more memory if the system took it. {remedy}"
                 ) from None
             if kind == "told":
                 tell(*content)

@@ -115,7 +115,13 @@ def train(
             task = FoldTask(config, dataset, index, splits[fold], fold, place, distribute)
             tell = over_folds(progress, number, len(run["chosen_folds"]))
             if isolated:
-                run_apart(train_fold, task, tell=tell)
+                run_apart(
+                    train_fold,
+                    task,
+                    tell=tell,
+                    what="a fold's process",
+                    remedy="Then call tfgma train --resume",
+                )
             else:
                 train_fold(task, tell)
             run["trained_folds"] = sorted([*run["trained_folds"], fold])

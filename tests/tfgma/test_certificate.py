@@ -1,0 +1,128 @@
+"""Certificates: of answers written by hand, whose deltas and changed decisions are known."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipelines.schema import RefusedError
+from tests.handmade_runs import answers
+from tfgma.certificate import Candidate, Limits, Making, certify, compare, failures, refuse_failed
+from tfgma.runs import Predictions
+
+SUBJECTS, CLIPS = 12, 8  # of each subject two videos of four clips
+
+
+@pytest.fixture
+def network() -> Predictions:
+    (part,) = answers([(range(12, 24), range(12))], skill=0.9)
+    return part.where(part.sides == "test")
+
+
+def changed(network: Predictions, probabilities: np.ndarray) -> Predictions:
+    return replace(network, probabilities=probabilities)
+
+
+def swapped(network: Predictions, rows: np.ndarray) -> Predictions:
+    """In `rows` (N,) bool, the first two classes stand for each other."""
+    values = network.probabilities.copy()
+    values[rows] = values[rows][:, [1, 0, 2]]
+    return changed(network, values)
+
+
+def certified(network: Predictions, file: Predictions, variant: str = "int8", **limits: float) -> dict:
+    candidate = Candidate(b"abc", ["CONV_2D", "SOFTMAX", "CONV_2D"], file, Making(losses={"conv_5": 0.9}))
+    return certify(network, {variant: candidate}, Limits.model_validate(limits), {"cores": 2})
+
+
+def test_equal_answers_are_certified(network: Predictions) -> None:
+    found = certified(network, network)
+    assert (found["clips"], found["subjects"]) == (SUBJECTS * CLIPS, SUBJECTS)
+    int8 = found["variants"]["int8"]
+    assert int8["failures"] == []
+    assert int8["sha256"] == hashlib.sha256(b"abc").hexdigest()
+    assert (int8["file"], int8["bytes"]) == ("model_int8.tflite", 3)
+    assert int8["operators"] == {"CONV_2D": 2, "SOFTMAX": 1}
+    for level in ("clip", "subject"):
+        assert (int8[level]["changed"], int8[level]["max_delta"]) == (0, 0)
+        assert int8[level]["differences"]["accuracy"]["difference"] == 0
+        assert int8[level]["calibration"]["network"] == int8[level]["calibration"]["file"]
+    refuse_failed(found)
+
+
+def test_deltas_and_changed_decisions_are_counted(network: Predictions) -> None:
+    one = network.subjects == "s001"
+    row = int(np.flatnonzero(one)[0])
+    values = network.probabilities.copy()
+    values[row] = np.roll(values[row], 1)
+    found = compare(network, changed(network, values))
+    delta = np.abs(np.roll(network.probabilities[row], 1) - network.probabilities[row])
+    assert found["clip"]["max_delta"] == pytest.approx(delta.max(), abs=1e-12)
+    assert found["clip"]["mean_delta"] == pytest.approx(delta.sum() / values.size, abs=1e-12)
+    assert found["subject"]["max_delta"] == pytest.approx(delta.max() / CLIPS, abs=1e-12)
+    assert found["clip"]["changed"] == 1
+    assert found["clip"]["changed_names"] == [f"{network.videos[row]} at {network.start_seconds[row]:.3f} s"]
+    difference = found["clip"]["differences"]["accuracy"]
+    assert difference["difference"] == pytest.approx(difference["file"] - difference["network"])
+    assert abs(difference["difference"]) == pytest.approx(1 / len(values))
+
+
+def test_the_interval_of_a_loss_holds_it(network: Predictions) -> None:
+    found = compare(network, swapped(network, np.isin(network.subjects, ["s000", "s001"])))
+    accuracy = found["subject"]["differences"]["accuracy"]
+    low, high = accuracy["interval"]
+    assert low < accuracy["difference"] < 0
+    assert low <= -2 / SUBJECTS <= high
+    calibration = found["clip"]["calibration"]
+    assert calibration["file"]["brier"] > calibration["network"]["brier"]
+
+
+def test_a_changed_subject_is_refused_by_name_with_the_layers_that_lose_most(network: Predictions) -> None:
+    file = swapped(network, np.isin(network.subjects, ["s003"]))
+    found = certified(network, file)
+    assert found["variants"]["int8"]["subject"]["changed_names"] == ["s003"]
+    with pytest.raises(
+        RefusedError,
+        match=r"int8: 1 subjects are decided otherwise, 0 are allowed: s003; .* clip .*conv_5 \(0.9\)",
+    ):
+        refuse_failed(found)
+    refuse_failed(certified(network, file, changed_subjects=1, accuracy_loss=0.1))
+
+
+def test_a_loss_of_just_the_limit_is_allowed(network: Predictions) -> None:
+    right = network.probabilities.argmax(axis=1) == network.labels
+    row = int(np.flatnonzero(right)[0])
+    values = network.probabilities.copy()
+    values[row] = np.roll(values[row], 1)
+    found = compare(network, changed(network, values))
+    assert failures("int8", found, Limits(accuracy_loss=1 / len(values))) == []
+    (said,) = failures("int8", found, Limits(accuracy_loss=0.9 / len(values)))
+    assert said.startswith("accuracy by clip is 1.0 points less")
+
+
+def test_a_gain_is_no_failure(network: Predictions) -> None:
+    wrong = network.probabilities.argmax(axis=1) != network.labels
+    values = network.probabilities.copy()
+    values[wrong] = np.eye(3)[network.labels[wrong]]
+    found = compare(network, changed(network, values))
+    assert found["clip"]["changed"] == wrong.sum() > 0
+    assert failures("int8", found, Limits(changed_subjects=SUBJECTS)) == []
+
+
+def test_float32_has_a_limit_of_its_own(network: Predictions) -> None:
+    values = network.probabilities + np.array([2e-4, -1e-4, -1e-4])
+    file = changed(network, np.clip(values, 0, 1))
+    assert certified(network, file, "float16")["variants"]["float16"]["failures"] == []
+    with pytest.raises(RefusedError, match=r"float32: a clip's probability is off by 0.0002, 0.0001 is"):
+        refuse_failed(certified(network, file, "float32"))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3.0])
+def test_what_is_no_probability_is_refused(network: Predictions, bad: float) -> None:
+    values = network.probabilities.copy()
+    values[5, 1] = bad
+    with pytest.raises(RefusedError, match=r"int8: its answers are not probabilities"):
+        refuse_failed(certified(network, changed(network, values)))

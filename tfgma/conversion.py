@@ -1,0 +1,144 @@
+"""Writes a trained fold's SavedModel and TFLite files."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines.build import read_index
+from pipelines.dataset import clip_dataset, shard_paths
+from pipelines.sampling import Sampling
+from tfgma.answers import Answerer, answers_of, predict_each
+from tfgma.bundle import model_file
+from tfgma.certificate import Limits, Making, decisions, failures
+from tfgma.inference import TFLiteModel
+from tfgma.runs import MODEL_FILE, fold_folder, read_run, study_of
+from tfgma.tflite import Int8Converter, convert, convert_int16, save_model
+from tfgma.weights.pretrained import load_network
+
+SAVED_MODEL = "saved_model"
+CALIBRATION_CLIPS = 120
+LOSSES_OVER_CLIPS = 20
+
+
+@dataclass(frozen=True)
+class ConversionTask:
+    """What is converted: fold `fold` of `run` as `variants`, into `folder`, by `limits`."""
+
+    run: Path
+    fold: int
+    variants: tuple[str, ...]
+    folder: Path
+    limits: Limits
+    int8_io: bool = False
+
+
+def write_models(task: ConversionTask, tell: Callable[[int, str], None]) -> dict[str, Making]:
+    """Writes the SavedModel and a TFLite file for each variant; returns how each was made.
+
+    An int8 file that decides otherwise than the network on the validation side computes in float32 where int8
+    loses most: one tensor, two, four and so on, until it decides as the network, or half of them do.
+
+    Raises:
+        RefusedError: the network needs operators that are not builtin.
+    """
+    network = load_network(fold_folder(task.run, task.fold) / MODEL_FILE)
+    tell(0, "SavedModel")
+    save_model(network, task.folder / SAVED_MODEL)
+    made = {}
+    with tempfile.TemporaryDirectory(dir=task.folder) as folder:
+        single = Path(folder)
+        save_model(network, single, batch=1)
+        for number, variant in enumerate(task.variants, start=1):
+            tell(number, variant)
+            made[variant] = Making()
+            if variant == "int8":
+                content, made[variant] = _int8(task, network, single)
+            elif variant == "int16":
+                content = convert_int16(single, lambda: _calibration_clips(task, network))
+            else:
+                content = convert(single, variant)
+            (task.folder / model_file(variant)).write_bytes(content)
+    return made
+
+
+def _int8(task: ConversionTask, network: keras.Model, saved_model: Path) -> tuple[bytes, Making]:
+    converter = Int8Converter(saved_model, lambda: _calibration_clips(task, network))
+    losses = converter.losses(LOSSES_OVER_CLIPS)
+    data = fold_clips(task.run, task.fold, "val", network)
+    classes = read_run(task.run)["classes"]
+
+    def answers(name: str, answer: Answerer) -> Any:
+        return predict_each({name: answer}, data, classes, task.fold, "val")[name]
+
+    wanted = answers("network", answers_of(network))
+    for count in rungs(len(losses)):
+        floats = list(losses)[:count]
+        content = converter.convert(floats, int8_io=task.int8_io)
+        found = decisions(wanted, answers("int8", answers_of_file(TFLiteModel(content))))
+        if not failures("int8", found, task.limits):
+            break
+    return content, Making(tuple(floats), losses)
+
+
+def rungs(tensors: int) -> list[int]:
+    """How many of so many tensors are computed in float32, one try after the other: 0, 1, 2, 4 to half."""
+    return [0, *itertools.takewhile(lambda count: count <= tensors // 2, (2**n for n in itertools.count()))]
+
+
+def answers_of_file(model: TFLiteModel) -> Answerer:
+    """What a TFLite file answers, for batches of one."""
+    return lambda inputs: model(inputs).astype(np.float64)[None]
+
+
+def fold_clips(
+    run: Path, fold: int, side: str, network: keras.Model, sampling: Callable[[Any], Sampling] | None = None
+) -> tf.data.Dataset:
+    """Clips of one side of a fold, one at a time and as `network` takes them, with their meta.
+
+    `sampling`: of the side's entries in dataset.json, which clips are taken, in an order that mixes subjects;
+    default: each once, in order.
+    """
+    content = read_run(run)
+    config = study_of(content)
+    dataset = Path(content["dataset"])
+    index = read_index(dataset)
+    subjects = set(content["folds"][fold][side])
+    entries = [entry for entry in index["videos"] if entry["shard"] and entry["subject"] in subjects]
+    return clip_dataset(
+        shard_paths(dataset, index, subjects),
+        config.build.clip,
+        batch_size=1,
+        inputs=[tensor.name for tensor in network.inputs],
+        settings=config.inputs,
+        modalities=index["modalities"],
+        shuffle=sampling is not None,
+        seed=config.train.seed,
+        sampling=sampling(entries) if sampling else None,
+    )
+
+
+def _calibration_clips(task: ConversionTask, network: keras.Model) -> Any:
+    """Inputs of clips that stand for the training side: of all classes alike, and of many subjects."""
+    data = fold_clips(task.run, task.fold, "train", network, representative)
+    return (inputs for inputs, _ in data.take(CALIBRATION_CLIPS).as_numpy_iterator())
+
+
+def representative(entries: list[dict[str, Any]]) -> Sampling:
+    """Draws about CALIBRATION_CLIPS clips, as many of each class, and of each subject at most as many."""
+    subjects = {entry["subject"] for entry in entries}
+    return Sampling(
+        clips=tuple(entry["clips"] for entry in entries),
+        subjects=tuple(entry["subject"] for entry in entries),
+        classes=tuple(entry["label"] for entry in entries),
+        clips_per_subject=max(1, -(-CALIBRATION_CLIPS // len(subjects))),
+        balanced=True,
+    )
