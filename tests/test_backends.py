@@ -87,6 +87,32 @@ def test_a_run_names_its_backend_and_is_read_by_every_other(runs):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_what_another_backend_trained_is_exported_with_the_same_certificate(runs, backend, tmp_path):
+    """TensorFlow's converter takes the weights over; the files answer as Keras does on that backend."""
+    variants = ["--variant", "float32", "--variant", "int8"]
+    # After four epochs most clips are near a tie.
+    allowed = ["--max-changed-subjects", "100", "--max-accuracy-loss", "1"]
+    found = {}
+    for name in ("tensorflow", backend):
+        command = ["export", runs[backend], "--out", tmp_path / name, *variants, *allowed, "--json"]
+        done = subprocess.run(
+            [sys.executable, "-c", "from tfgma.cli import main; main()", *command],
+            cwd=ROOT,
+            env=os.environ | {"KERAS_BACKEND": name},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads(done.stdout)["certificate"]["variants"]
+        assert found[name]["float32"]["clip"]["max_delta"] < 1e-4
+        assert found[name]["int8"]["clip"]["max_delta"] < 0.1
+    assert found[backend].keys() == found["tensorflow"].keys()
+    for variant, ours in found[backend].items():
+        assert ours.keys() == found["tensorflow"][variant].keys()
+        assert ours["operators"] == found["tensorflow"][variant]["operators"]
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_first_steps_have_one_loss_from_the_same_weights(backend, dataset, weights, tmp_path):
     """An epoch of one step: its loss is that of the first batch under the first weights."""
     losses = {}

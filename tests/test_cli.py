@@ -39,7 +39,9 @@ def bundle(dataset, tmp_path_factory):
     metrics = json.loads(tfgma("evaluate", folder / "run", "--json"))
     assert 0 <= metrics["test"]["subject"]["accuracy"] <= 1
     assert Path(metrics["report"]).is_file()
-    exported = json.loads(tfgma("export", folder / "run", "--out", folder / "bundle", "--json"))
+    # After three epochs most clips are near a tie.
+    allowed = ("--max-changed-subjects", 100, "--max-accuracy-loss", 1)
+    exported = json.loads(tfgma("export", folder / "run", "--out", folder / "bundle", *allowed, "--json"))
     assert exported["certificate"]["variants"]["float32"]["clip"]["max_delta"] < 1e-4
     return folder / "bundle"
 
@@ -347,7 +349,8 @@ def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, 
     )
     tfgma_here("train", "--config", config, "--data", dataset, "--out", tmp_path / "run", "--fold", "0")
     tfgma_here("evaluate", tmp_path / "run")
-    exported = tfgma_here("export", tmp_path / "run", "--out", tmp_path / "bundle", "--json")
+    only = ("--variant", "float32")
+    exported = tfgma_here("export", tmp_path / "run", "--out", tmp_path / "bundle", *only, "--json")
     assert json.loads(exported)["certificate"]["variants"]["float32"]["clip"]["max_delta"] < 1e-4
     video = sorted(infants.glob("FMs/*/video.mp4"))[0]
     answer = json.loads(tfgma_here("predict", video, "--model", tmp_path / "bundle", "--json"))

@@ -14,6 +14,7 @@ import keras
 
 from pipelines.schema import RefusedError
 from tfgma.answers import Answerer, answers_of, predict_each
+from tfgma.backends import VARIABLE, choose_backend
 from tfgma.bundle import (
     BUNDLE_FILE,
     BUNDLE_VERSION,
@@ -24,14 +25,16 @@ from tfgma.bundle import (
     model_file,
 )
 from tfgma.certificate import Candidate, Limits, Making, certify, refuse_failed
+from tfgma.comparison import FIGURES
 from tfgma.config import StudyConfig
 from tfgma.conversion import ConversionTask, answers_of_file, fold_clips, write_models
 from tfgma.evaluation import fold_metrics
 from tfgma.inference import TFLiteModel
+from tfgma.intervals import LEVEL
 from tfgma.latency import machine, measure
 from tfgma.processes import run_apart
 from tfgma.report import render
-from tfgma.runs import MODEL_FILE, fold_folder, read_run, study_of, write_json
+from tfgma.runs import MODEL_FILE, REPORT_FILE, fold_folder, read_run, study_of, write_json
 from tfgma.weights.pretrained import load_network
 
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
@@ -61,7 +64,7 @@ def export(
     """Writes the bundle of one fold (default: the first trained) to `out`; returns its certificate.
 
     Every TFLite file is opened by the LiteRT runtime and answers the fold's test clips; what it answers is
-    compared with the network's answers.
+    compared with the network's answers on the Keras backend in use, which may be any.
 
     Args:
         run: a training's folder.
@@ -70,7 +73,7 @@ def export(
         variants: of ALL_VARIANTS.
         limits: how far a file may be off; default `Limits()`.
         int8_io: whether the int8 file takes and gives int8.
-        isolated: whether files are converted in a process of their own.
+        isolated: whether files are converted in a process of their own; if not, on TensorFlow alone.
         progress: is told steps done, of all, and what comes next.
 
     Raises:
@@ -122,6 +125,15 @@ def export(
             "MODEL_CARD.md.j2", bundle=description, certificate=certificate, config=config, fold=fold
         )
         (building / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        page = render(
+            "certificate.html.j2",
+            certificate=certificate,
+            run=content,
+            figures=FIGURES,
+            level_share=f"{100 * LEVEL:.0f} %",
+            cell_paints=(),
+        )
+        (building / REPORT_FILE).write_text(page, encoding="utf-8")
         building.chmod(0o755)
         if out.exists():
             out.rmdir()
@@ -135,7 +147,7 @@ def export(
 def _write_models(
     task: ConversionTask, tell: Callable[[int, str], None], isolated: bool
 ) -> dict[str, Making]:
-    """In a process of its own, since the converter's failures can end a process."""
+    """In a process of its own: the converter can end one by its failures, and takes TensorFlow's Keras."""
     now = "the SavedModel"
 
     def noted(number: int, text: str) -> None:
@@ -145,10 +157,17 @@ def _write_models(
 
     if not isolated:
         return write_models(task, noted)
+    before = os.environ.get(VARIABLE)
+    choose_backend("tensorflow")
     try:
         return run_apart(write_models, task, tell=noted, what="the conversion", remedy="Leave a variant out")
     except RefusedError as error:
         raise RefusedError(f"{error} (while it made {now})") from error
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
 
 
 def _describe(

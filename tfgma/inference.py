@@ -34,9 +34,15 @@ class TFLiteModel:
         try:
             self._interpreter: Any = interpreter(model_content=content, num_threads=threads)
             foreign = foreign_operators(self.operators)
-            if not foreign:
-                self._interpreter.allocate_tensors()  # finds every operator's kernel now
+            if foreign:
+                raise RefusedError(
+                    "a model must hold builtin operators only. "
+                    f"Received: {', '.join(foreign)}. Export it again"
+                )
+            self._interpreter.allocate_tensors()  # finds every operator's kernel now
             self._run = self._interpreter.get_signature_runner()
+        except RefusedError:
+            raise
         except ValueError as error:
             if "builtin" in str(error):  # an operator's code or version
                 raise _unknown_operators(error) from error
@@ -46,10 +52,6 @@ class TFLiteModel:
             ) from error
         except RuntimeError as error:
             raise _unknown_operators(error) from error
-        if foreign:
-            raise RefusedError(
-                f"a model must hold builtin operators only. Received: {', '.join(foreign)}. Export it again"
-            )
         outputs = sorted(self._run.get_output_details())
         if OUTPUT not in outputs:
             raise RefusedError(

@@ -43,7 +43,7 @@ def test_a_process_of_its_own_tells_refuses_fails_and_is_killed():
     assert told == [(7, 14)]
     with pytest.raises(RuntimeError, match=r"^KeyError: 'gone'"):
         run_apart(fail, tell=print)
-    with pytest.raises(RefusedError, match=r"come to its end. Received: signal SIGKILL.*--resume"):
+    with pytest.raises(RefusedError, match=r"come to its end. Received: signal SIGKILL.*Call again"):
         run_apart(be_killed, tell=print)
 
 

@@ -2,13 +2,16 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+import tfgma.export
 from pipelines.build import read_index, write_index
 from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.inputs import clip_inputs
@@ -16,6 +19,7 @@ from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, RefusedError
 from tests.in_process import export, train
 from tfgma.bundle import VARIANTS, read_bundle
+from tfgma.certificate import Limits
 from tfgma.config import load_study
 from tfgma.evaluation import evaluate
 from tfgma.inference import Predictor, TFLiteModel
@@ -25,6 +29,8 @@ from tfgma.runs import read_run, read_run_predictions
 from tfgma.scores import poolings, scores_by
 from tfgma.tflite import save_model
 
+ANY_DECISION = Limits(changed_subjects=100, accuracy_loss=1)
+"""After three epochs most clips are near a tie."""
 STUDY = Path(__file__).parents[1] / "study.yaml"
 
 
@@ -41,7 +47,7 @@ def run(dataset, tmp_path_factory):
 @pytest.fixture(scope="module")
 def bundle(run, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundles") / "bundle"
-    export(run, out, fold=2)
+    export(run, out, fold=2, limits=ANY_DECISION)
     return out
 
 
@@ -155,11 +161,15 @@ def test_a_bundle_answers_as_keras_does(bundle):
     assert certificate["variants"]["float16"]["clip"]["max_delta"] < 1e-2
     assert description.inputs["flow"].shape == (64, 64, 20)
     names = {path.name for path in bundle.iterdir()}
-    assert {"saved_model", "bundle.json", "MODEL_CARD.md"} <= names
+    assert {"saved_model", "bundle.json", "certificate.json", "report.html", "MODEL_CARD.md"} <= names
     sizes = {v: (bundle / f"model_{v}.tflite").stat().st_size for v in VARIANTS}
     assert sizes["int8"] < 0.5 * sizes["float32"]
     assert sizes["float16"] < 0.65 * sizes["float32"]
     assert "Research use only" in (bundle / "MODEL_CARD.md").read_text()
+    page = (bundle / "report.html").read_text()
+    assert "Research use only" in page
+    for figures in certificate["variants"].values():
+        assert figures["sha256"] in page
 
 
 def test_the_int8_file_computes_in_int8(bundle):
@@ -241,6 +251,53 @@ def test_a_changed_model_file_is_refused(bundle, tmp_path):
         Predictor(copy, "int8")
 
 
+def with_uneven_channels(run, out):
+    """A copy of the run whose networks answer as before, but with one channel of 2000 times the others'."""
+    shutil.copytree(run, out)
+    file = out / "fold_2" / "model.keras"
+    network = keras.saving.load_model(file, compile=False)
+    for stream in ("spatial", "temporal"):
+        (trunk,) = [layer for layer in network.layers if layer.name.startswith(f"{stream}-resnet")]
+        for block in ("layer1-0", "layer2-0", "layer3-0", "layer4-0"):
+            norm, conv = trunk.get_layer(f"{stream}-{block}-bn1"), trunk.get_layer(f"{stream}-{block}-conv2")
+            gamma, beta, *rest = norm.get_weights()
+            (kernel,) = conv.get_weights()
+            for grown in (gamma, beta):
+                grown[0] *= 2000
+            kernel[:, :, 0] /= 2000
+            norm.set_weights([gamma, beta, *rest])
+            conv.set_weights([kernel])
+    network.save(file)
+    return out
+
+
+def test_int8_that_would_decide_otherwise_computes_in_float32_where_most_is_lost(run, tmp_path):
+    uneven = with_uneven_channels(run, tmp_path / "run")
+    certificate = export(
+        uneven,
+        tmp_path / "bundle",
+        fold=2,
+        variants=["float32", "int8"],
+        limits=ANY_DECISION,
+    )
+    int8 = certificate["variants"]["int8"]
+    # Nothing is left of all channels but one.
+    assert min(int8["losses"].values()) > 0.9
+    assert set(int8["losses"]) <= set(int8["float_layers"])
+
+
+def die(task, tell):
+    tell(2, "int8")
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_a_conversion_that_kills_its_process_is_one_sentence(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(tfgma.export, "write_models", die)
+    with pytest.raises(RefusedError, match=r"Received: signal SIGSEGV.*Leave a variant out \(while.*int8\)$"):
+        tfgma.export.export(run, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_float32_that_differs_from_keras_is_not_exported(run, tmp_path, monkeypatch):
     from tfgma import conversion as room
 
@@ -249,7 +306,7 @@ def test_float32_that_differs_from_keras_is_not_exported(run, tmp_path, monkeypa
 
     monkeypatch.setattr(room, "save_model", wrong)
     with pytest.raises(RefusedError, match=r"float32: a clip's probability is off by .*0.0001 is allowed"):
-        export(run, tmp_path / "bundle")
+        export(run, tmp_path / "bundle", variants=["float32"])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -410,7 +467,7 @@ def test_what_is_no_run_or_bundle_is_refused(tmp_path, run):
     with pytest.raises(RefusedError, match=r"--model must be a folder that tfgma export wrote"):
         read_bundle(tmp_path)
     (tmp_path / "bundle.json").write_text('{"bundle_version": 7}')
-    with pytest.raises(RefusedError, match=r"version 1. Received: 7"):
+    with pytest.raises(RefusedError, match=r"version 2. Received: 7"):
         read_bundle(tmp_path)
     with pytest.raises(RefusedError, match=r"--fold must be one of \[0, 2\]. Received: 1"):
         export(run, tmp_path / "out", fold=1)

@@ -266,7 +266,7 @@ def compare(run_a: Path, run_b: Path, aggregation: str, as_json: bool) -> None:
     type=click.FloatRange(0, 1),
     default=0.01,
     show_default=True,
-    help="Share of subjects, and of clips, by which fewer may be right.",
+    help="Share of test subjects by which fewer may be right.",
 )
 @click.option("--int8-io", is_flag=True, help="The int8 file takes and gives int8, in place of float32.")
 @JSON
@@ -289,7 +289,6 @@ def export(
       tfgma export run --out saved_models/demo
       tfgma export run --out saved_models/small --variant float32 --variant int8
     """
-    choose_backend("tensorflow")  # the converter's, whatever trained the network
     from tfgma.certificate import Limits
     from tfgma.export import export as export_run
 
