@@ -51,6 +51,11 @@ def quantize_flow(flow: np.ndarray, max_flow_px: float) -> np.ndarray:
     return (np.rint(scaled) + ZERO_LEVEL).astype(np.uint8)
 
 
-def dequantize_flow(codes: np.ndarray, max_flow_px: float) -> np.ndarray:
-    """uint8 codes -> float32 pixels, within half a step (max_flow_px / 254) of the clipped flow."""
-    return (codes.astype(np.float32) - ZERO_LEVEL) * np.float32(max_flow_px / LEVELS)
+def dequantize_flow(codes: np.ndarray, max_flow_px: float, out: np.ndarray | None = None) -> np.ndarray:
+    """uint8 codes -> float32 pixels, within half a step (max_flow_px / 254) of the clipped flow.
+
+    `out`: float32 array of the codes' shape that is filled and returned, in place of a new one.
+    """
+    flow = np.subtract(codes, ZERO_LEVEL, out=out, dtype=np.float32)
+    flow *= np.float32(max_flow_px / LEVELS)
+    return flow

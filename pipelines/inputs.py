@@ -108,26 +108,39 @@ def refuse_missing(names: Collection[str], modalities: Collection[str]) -> None:
         )
 
 
+def input_buffers(names: Collection[str], spec: ClipSpec, settings: InputSettings) -> dict[str, np.ndarray]:
+    """Arrays for `clip_inputs` to fill, each (1, ...) float32."""
+    return {name: np.empty((1, *input_shape(name, spec, settings)), np.float32) for name in names}
+
+
 def clip_inputs(
-    clip: Clip, names: Collection[str], spec: ClipSpec, settings: InputSettings
+    clip: Clip,
+    names: Collection[str],
+    spec: ClipSpec,
+    settings: InputSettings,
+    out: dict[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """A clip's middle window as the network takes it, each (1, ...) float32.
 
     Pictures are RGB (0..1 - mean) / std; `flow` -1..1 of max_flow_px; `pose` joint features.
+
+    Args:
+        out: `input_buffers` that are filled and returned, in place of new ones.
     """
+    ready = input_buffers(names, spec, settings) if out is None else out
     length = window_flows(spec, settings)
     start = (spec.num_flows - length) // 2
-    ready: dict[str, np.ndarray] = {}
     for name in PICTURES & set(names):
         chosen = [start + index for index in frame_indices(name, length, settings)]
-        pictures = (clip.rgb[chosen] / 255.0 - settings.mean) / settings.std
-        ready[name] = (pictures if name == "image" else pictures[None]).astype(np.float32)
+        pictures = ready[name] if name == "image" else ready[name][0]
+        np.divide(clip.rgb[chosen], 255, out=pictures, dtype=np.float32)
+        pictures -= np.float32(settings.mean)
+        pictures /= np.float32(settings.std)
     if "flow" in names:
-        flow = dequantize_flow(clip.flow[start : start + length], spec.max_flow_px)
-        stack = np.moveaxis(flow, 0, 2) / np.float32(spec.max_flow_px)
-        ready["flow"] = stack.reshape(1, *input_shape("flow", spec, settings))
+        stack = ready["flow"].reshape(spec.size, spec.size, length, 2)
+        dequantize_flow(np.moveaxis(clip.flow[start : start + length], 0, 2), 1.0, out=stack)
     if "pose" in names:
         features = clip.joint_features[start : start + length + 1]
-        windows = [features[first : first + settings.pose_frames] for first in pose_starts(length, settings)]
-        ready["pose"] = np.stack(windows)[None]
+        for place, first in enumerate(pose_starts(length, settings)):
+            ready["pose"][0, place] = features[first : first + settings.pose_frames]
     return ready

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tfgma.training import train
 CONFIGS = Path(__file__).parents[1] / "configs" / "bench"
 METHODS = ("two_stream", "spatial", "temporal", "stam", "cnn_lstm", "c3d", "two_stream_3d")
 MANIFEST_COLUMNS = ("video", "subject", "label", "split")
+PARTS = ("methods", "preprocessing", "shuffled labels")
 RESULTS_FILE = "results.json"
 MARK = "benchmark.json"
 
@@ -66,11 +67,17 @@ class BenchmarkSize:
 
 
 def run_benchmark(
-    out: Path, size: BenchmarkSize, *, workers: int, say: Callable[[str], None], progress: Progress
+    out: Path,
+    size: BenchmarkSize,
+    *,
+    parts: Sequence[str] = PARTS,
+    workers: int,
+    say: Callable[[str], None],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Generates, builds, trains and evaluates what is not there yet; returns (and writes) the results.
 
-    Called again on the same folder it goes on where it was.
+    Called again on the same folder it goes on where it was; of `parts` left out, what is there is told.
 
     Returns:
         `{"methods": {name: figures}, "preprocessing": {...}, "shuffled labels": {...}}`; figures are the
@@ -78,28 +85,37 @@ def run_benchmark(
         deviation over folds, and `chance`.
 
     Raises:
-        RefusedError: an unknown method, a folder of something else or of another size, or a step refused.
+        RefusedError: an unknown method or part, a folder of something else or of another size, or a step
+            refused.
     """
+    for part in parts:
+        if part not in PARTS:
+            raise RefusedError(f"--part must be one of {', '.join(PARTS)}. Received: {part!r}")
     studies = {name: _study(name, size) for name in size.methods}
     _claim(out, size)
     videos = _generate(out, size, workers, progress)
     say(f"generated infants in {out}")
     bench = _Bench(out, size, workers, say, progress)
-    results: dict[str, Any] = {"methods": {}, "preprocessing": {}, "shuffled labels": {}}
+    results: dict[str, Any] = {part: {} for part in PARTS}
+    for part, name, run, data, source, study in _runs(studies):
+        if part in parts or bench.is_finished(run):
+            results[part][name] = bench.figures(run, data, videos[source], study)
+    write_json(out / RESULTS_FILE, results)
+    return results
+
+
+def _runs(studies: dict[str, StudyConfig]) -> Iterator[tuple[str, str, str, str, str, StudyConfig]]:
+    """Part, name, folder of the run, of the data set, which videos, and the study."""
     for name, study in studies.items():
-        results["methods"][name] = bench.figures(f"methods/{name}", "plain", videos["plain"], study)
+        yield "methods", name, f"methods/{name}", "plain", "plain", study
     if "two_stream" in studies:
         fixed = _with(studies["two_stream"], "split", scheme="fixed")
         for number, (name, changes) in enumerate(PREPROCESSING.items()):
             study = _with(fixed, "build", **changes)
             data = f"contradicting_{number}"
-            found = bench.figures(f"preprocessing/{number}", data, videos["contradicting"], study)
-            results["preprocessing"][name] = found
+            yield "preprocessing", name, f"preprocessing/{number}", data, "contradicting", study
     for name, study in studies.items():
-        found = bench.figures(f"shuffled/{name}", "shuffled", videos["shuffled"], study)
-        results["shuffled labels"][name] = found
-    write_json(out / RESULTS_FILE, results)
-    return results
+        yield "shuffled labels", name, f"shuffled/{name}", "shuffled", "shuffled", study
 
 
 @dataclass(frozen=True)
@@ -110,10 +126,14 @@ class _Bench:
     say: Callable[[str], None]
     progress: Progress
 
+    def is_finished(self, run: str) -> bool:
+        """Whether a run was trained and evaluated."""
+        return (self.out / "runs" / run / METRICS_FILE).exists()
+
     def figures(self, run: str, data: str, videos: Path, study: StudyConfig) -> dict[str, Any]:
         """Of a run, which is trained if it was not."""
         dataset, folder = self.out / "data" / data, self.out / "runs" / run
-        if not (folder / METRICS_FILE).exists():
+        if not self.is_finished(run):
             # Videos are kept, as a build keeps what is finished.
             build_dataset(videos, dataset, study.build, workers=self.workers, progress=self.progress)
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +230,7 @@ def _write(path: Path, rows: Iterable[dict[str, str]]) -> Path:
 def table(results: dict[str, Any]) -> list[list[str]]:
     """Rows of the printed table: part, name, accuracy, its interval, mean and deviation over folds."""
     rows: list[list[str]] = []
-    for part in ("methods", "preprocessing", "shuffled labels"):
+    for part in PARTS:
         for name, found in results[part].items():
             folds = found["over_folds"]
             spread = "-" if folds["sd"] is None else f"{folds['mean']:.2f} +- {folds['sd']:.2f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from pipelines.inputs import clip_inputs
+from pipelines.inputs import clip_inputs, input_buffers
 from pipelines.optional import load
 from pipelines.process import ProcessReport, video_clips
 from pipelines.schema import RefusedError
@@ -183,6 +184,10 @@ class Predictor:
         """
         self.description = read_bundle(bundle)
         self._model = TFLiteModel(checked_model(bundle, self.description, variant))
+        self._buffers = [
+            input_buffers(self.description.inputs, self.description.build.clip, self.description.sampling)
+            for _ in range(2)
+        ]
         make_tools = standard_tools
         if self.description.build.network_sections:
             # Only such bundles need the networks' Keras.
@@ -198,20 +203,26 @@ class Predictor:
         self._tools.finder.close()
 
     def assess(self, video: Path) -> Assessment:
-        """The video's clips, each answered by the network.
+        """The video's clips, each answered by the network; one video at a time.
 
         Raises:
             RefusedError: the video cannot be assessed.
         """
         report = ProcessReport()
-        starts, answers = [], []
+        starts: list[float] = []
+        answers: list[Future[np.ndarray]] = []
         clips = video_clips(
             video, self.description.build, self._tools.finder, flow=self._tools.flow, report=report
         )
-        for clip in clips:
-            starts.append(clip.start_seconds)
-            inputs = clip_inputs(
-                clip, self.description.inputs, self.description.build.clip, self.description.sampling
-            )
-            answers.append(self._model(inputs))
-        return Assessment(str(video), self.description.classes, np.array(starts), np.stack(answers), report)
+        build, sampling = self.description.build, self.description.sampling
+        # The network answers for a clip while the next one is being made, in the other buffers.
+        with ThreadPoolExecutor(1) as network:
+            for number, clip in enumerate(clips):
+                starts.append(clip.start_seconds)
+                if number >= len(self._buffers):
+                    answers[number - len(self._buffers)].result()
+                buffers = self._buffers[number % len(self._buffers)]
+                inputs = clip_inputs(clip, self.description.inputs, build.clip, sampling, buffers)
+                answers.append(network.submit(self._model, inputs))
+        probabilities = np.stack([answer.result() for answer in answers])
+        return Assessment(str(video), self.description.classes, np.array(starts), probabilities, report)

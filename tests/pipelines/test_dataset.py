@@ -4,7 +4,7 @@ import pytest
 from pipelines.config import InputSettings
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
 from pipelines.flow import dequantize_flow
-from pipelines.inputs import clip_inputs, input_shape
+from pipelines.inputs import clip_inputs, input_buffers, input_shape
 from pipelines.record_writer import Identity, encode_clip, write_shard
 from pipelines.records import read_shard
 from pipelines.sampling import Sampling
@@ -141,6 +141,19 @@ def test_every_input_is_that_of_the_clip(shards):
     np.testing.assert_array_equal(inputs["slow"], inputs["frames"][:, [0, 3]])
     for place, first in enumerate((0, 2, 4)):
         np.testing.assert_array_equal(inputs["pose"][0, place], clip.joint_features[first : first + 3])
+
+
+def test_buffers_are_filled_whole_with_the_same_numbers(shards):
+    clip, _ = next(read_shard(shards[0], TINY))
+    buffers = input_buffers(EVERY, TINY, SMALL)
+    for one in buffers.values():
+        one.fill(np.nan)
+    filled = clip_inputs(clip, EVERY, TINY, SMALL, buffers)
+    fresh = clip_inputs(clip, EVERY, TINY, SMALL)
+    assert filled.keys() == fresh.keys()
+    for name, values in fresh.items():
+        assert filled[name] is buffers[name]
+        np.testing.assert_array_equal(filled[name], values)
 
 
 def test_a_flipped_clip_is_flipped_in_all_its_inputs(shards):

@@ -54,8 +54,8 @@ def finished(tmp_path_factory):
         return out, go(out), asked
 
 
-def go(out, size=SIZE):
-    return run_benchmark(out, size, workers=2, say=lambda text: None, progress=lambda *_: None)
+def go(out, size=SIZE, **options):
+    return run_benchmark(out, size, workers=2, say=lambda text: None, progress=lambda *_: None, **options)
 
 
 def rows(path):
@@ -80,6 +80,21 @@ def test_every_method_every_preprocessing_and_shuffled_labels_are_trained_once(f
     assert len({dataset for _, dataset, _ in asked["built"]}) == 6
     assert json.loads((out / "results.json").read_text()) == results
     assert table(results)[0] == ["methods", "two_stream", "0.50", "0.25 to 0.75", "0.50 +- 0.10"]
+
+
+def test_one_part_is_trained_and_what_is_there_is_told(steps, tmp_path):
+    results = go(tmp_path / "out", parts=["preprocessing"])
+    assert {part: len(found) for part, found in results.items()} == {
+        "methods": 0,
+        "preprocessing": 4,
+        "shuffled labels": 0,
+    }
+    results = go(tmp_path / "out", parts=["shuffled labels"])
+    assert [len(found) for found in results.values()] == [0, 4, 2]
+    assert len(steps["trained"]) == 6
+    with pytest.raises(RefusedError, match=r"--part must be one of methods, pre.*Received: 'shuffled'"):
+        go(tmp_path / "other", parts=["shuffled"])
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_sets_contradict_and_labels_are_shuffled_by_subject(finished):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import keras
@@ -239,6 +240,18 @@ def test_a_video_is_assessed_as_its_records_are(bundle, infants, dataset, run):
         # The records' pictures went through JPEG, the video's did not.
         np.testing.assert_allclose(probabilities, np.asarray(keras.ops.softmax(logits))[0], atol=0.02)
     assert answer.predicted == answer.classes[int(answer.clip_probabilities.mean(axis=0).argmax())]
+
+
+def test_a_network_slower_than_its_video_answers_the_same(bundle, infants, monkeypatch):
+    """Clips wait in two sets of buffers, none of which may be filled again before it was answered."""
+    video = sorted(infants.glob("WMs/*/video.mp4"))[0]
+    with Predictor(bundle) as predictor:
+        expected = predictor.assess(video)
+        model = predictor._model
+        monkeypatch.setattr(predictor, "_model", lambda inputs: (time.sleep(0.5), model(inputs))[1])
+        found = predictor.assess(video)
+    np.testing.assert_array_equal(found.clip_probabilities, expected.clip_probabilities)
+    assert len({row.tobytes() for row in found.clip_probabilities}) > 1
 
 
 def test_a_changed_model_file_is_refused(bundle, tmp_path):

@@ -25,6 +25,12 @@ def benchmark() -> None:
 @click.option("--folds", type=int, default=5, show_default=True, help="Train the first so many.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--method", "methods", multiple=True, help="Some of the seven; default all.")
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    help="methods, preprocessing or shuffled labels, of which what is there is not done again; default all.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="For every method.")
 @WORKERS
 @JSON
@@ -36,6 +42,7 @@ def study(
     folds: int,
     seed: int,
     methods: tuple[str, ...],
+    parts: tuple[str, ...],
     overrides: tuple[str, ...],
     workers: int,
     as_json: bool,
@@ -45,8 +52,9 @@ def study(
     \b
     Example:
       tfgma benchmark study build/benchmark
+      tfgma benchmark study build/benchmark --part preprocessing
     """
-    from tfgma.benchmark import METHODS, BenchmarkSize, run_benchmark, table
+    from tfgma.benchmark import METHODS, PARTS, BenchmarkSize, run_benchmark, table
 
     size = BenchmarkSize(subjects, test_subjects, seconds, folds, seed, methods or METHODS, overrides)
 
@@ -54,7 +62,7 @@ def study(
         click.echo(text, err=as_json)
 
     with progress_bar("benchmark") as tell:
-        results = run_benchmark(out, size, workers=workers, say=say, progress=tell)
+        results = run_benchmark(out, size, parts=parts or PARTS, workers=workers, say=say, progress=tell)
     if as_json:
         print_json(results)
     else:
