@@ -86,6 +86,8 @@ def render(template: str, **values: Any) -> str:
     # A figure that does not exist, such as an AUROC with one class only, is None.
     environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.3f}"
     environment.filters["interval"] = lambda ends: "–" if ends is None else f"{ends[0]:.2f} to {ends[1]:.2f}"
+    # Never -0.0000; and a minus as wide as a plus.
+    environment.filters["signed"] = lambda value: f"{round(value, 4) + 0.0:+.4f}".replace("-", "−")
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.0f} %"
     environment.filters["title"] = lambda name: NAMES.get(name, name.replace("_", " "))
     return environment.get_template(template).render(**values)
