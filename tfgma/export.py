@@ -84,7 +84,8 @@ def export(
     limits = limits or Limits()
     content = read_run(run)
     config = study_of(content)
-    fold = content["trained_folds"][0] if fold is None else fold
+    if fold is None:
+        fold = min(content["trained_folds"], default=0)
     if fold not in content["trained_folds"]:
         raise RefusedError(f"--fold must be one of {content['trained_folds']}. Received: {fold}")
     files = {variant: model_file(variant) for variant in variants}
@@ -98,27 +99,12 @@ def export(
         raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
     try:
         task = ConversionTask(run.resolve(), fold, tuple(files), building.resolve(), limits, int8_io)
-        made = _write_models(task, lambda number, text: progress(number, steps, text), isolated)
-        progress(len(files) + 1, steps, "answers to the test clips")
-        network = load_network(fold_folder(run, fold) / MODEL_FILE)
-        models = {variant: TFLiteModel((building / name).read_bytes()) for variant, name in files.items()}
-        answerers: dict[str, Answerer] = {"": answers_of(network)}
-        answerers |= {variant: answers_of_file(model) for variant, model in models.items()}
-        data = fold_clips(run, fold, "test", network)
-        answers = predict_each(answerers, data, content["classes"], fold, "test")
-        candidates = {}
-        for number, (variant, name) in enumerate(files.items(), start=len(files) + 2):
-            progress(number, steps, f"latency of {variant}")
-            candidates[variant] = Candidate(
-                (building / name).read_bytes(),
-                models[variant].operators,
-                answers[variant],
-                made[variant],
-                measure(building / name),
-            )
-        certificate = certify(answers[""], candidates, limits, machine())
+        certificate = write_and_certify(
+            task, isolated=isolated, tell=lambda number, text: progress(number, steps, text)
+        )
         refuse_failed(certificate)
         write_json(building / CERTIFICATE_FILE, certificate)
+        network = load_network(fold_folder(run, fold) / MODEL_FILE)
         description = _describe(run, content, config, fold, network, building, certificate)
         write_json(building / BUNDLE_FILE, description)
         card = render(
@@ -142,6 +128,34 @@ def export(
         shutil.rmtree(building, ignore_errors=True)
     progress(steps, steps, "done")
     return certificate
+
+
+def write_and_certify(
+    task: ConversionTask, *, isolated: bool = True, tell: Callable[[int, str], None] = lambda *_: None
+) -> dict[str, Any]:
+    """Writes a fold's SavedModel and TFLite files and returns their certificate, whatever it says.
+
+    `tell`: of twice as many steps as variants, and two.
+
+    Raises:
+        RefusedError: as `export`, but for files that differ.
+    """
+    made = _write_models(task, tell, isolated)
+    tell(len(made) + 1, "answers to the test clips")
+    network = load_network(fold_folder(task.run, task.fold) / MODEL_FILE)
+    contents = {variant: (task.folder / model_file(variant)).read_bytes() for variant in made}
+    models = {variant: TFLiteModel(content) for variant, content in contents.items()}
+    answerers: dict[str, Answerer] = {"": answers_of(network)}
+    answerers |= {variant: answers_of_file(model) for variant, model in models.items()}
+    data = fold_clips(task.run, task.fold, "test", network)
+    answers = predict_each(answerers, data, read_run(task.run)["classes"], task.fold, "test")
+    candidates = {}
+    for number, (variant, content) in enumerate(contents.items(), start=len(made) + 2):
+        tell(number, f"latency of {variant}")
+        costs = measure(task.folder / model_file(variant))
+        operators = models[variant].operators
+        candidates[variant] = Candidate(content, operators, answers[variant], made[variant], costs)
+    return certify(answers[""], candidates, task.limits, machine())
 
 
 def _write_models(

@@ -68,3 +68,26 @@ def study(
     else:
         header = ["part", "method", "subject accuracy", "95 %", "over folds"]
         print_table(f"generated infants, in {out}", header, table(results))
+
+
+@benchmark.command()
+@click.argument("out", type=PATH)
+@click.option("--folds", type=click.IntRange(min=1), help="The first so many of each method; default all.")
+@JSON
+def export(out: Path, folds: int | None, as_json: bool) -> None:
+    """What each TFLite variant costs the networks that `benchmark study OUT` has trained. Resumable.
+
+    \b
+    Example:
+      tfgma benchmark export build/benchmark
+    """
+    from tfgma.benchmark_exports import certify_benchmark, exports_table
+
+    with progress_bar("certify") as tell:
+        results = certify_benchmark(out, folds=folds, progress=tell)
+    if as_json:
+        print_json(results)
+    else:
+        header = ["network", "variant", "size", "a clip", "changed subjects", "changed clips"]
+        header += ["subject accuracy", "points more"]
+        print_table(f"test subjects of {out}; latency on 2 threads", header, exports_table(results))

@@ -1,0 +1,61 @@
+"""Every config's network, at its own size and untrained, as every variant: it converts, loads and runs.
+
+Prints a row for each. Weights that a package brings are left out, since they change no operator.
+"""
+
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from tests.tfgma.test_configs_take_records import CONFIGS
+from tfgma.bundle import VARIANTS
+from tfgma.config import load_study
+from tfgma.inference import TFLiteModel
+from tfgma.networks import build_network
+from tfgma.outputs import LOGITS, probabilities_of
+from tfgma.tflite import Int8Converter, convert, save_model
+
+pytestmark = pytest.mark.long
+
+CLIPS = 4
+STUDIES = [path for path in CONFIGS if path.parent.name == "configs"]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_network_is_every_variant(path, tmp_path):
+    study = load_study(path)
+    unset = dict.fromkeys(name for name in type(study.model).model_fields if name.endswith("weights"))
+    keras.utils.set_random_seed(0)
+    network = build_network(study.model_copy(update={"model": study.model.model_copy(update=unset)}), 3)
+    rng = np.random.default_rng(0)
+    clips = [
+        {one.name: rng.uniform(-1, 1, (1, *one.shape[1:])).astype(np.float32) for one in network.inputs}
+        for _ in range(CLIPS)
+    ]
+    logits = [np.asarray(network.predict_on_batch(clip)[LOGITS], np.float64) for clip in clips]
+    expected = np.concatenate([np.asarray(probabilities_of(row)) for row in logits])
+    save_model(network, tmp_path, batch=1)
+    for variant in VARIANTS:
+        begin = time.monotonic()
+        if variant == "int8":
+            content = Int8Converter(tmp_path, lambda: iter(clips)).convert()
+        else:
+            content = convert(tmp_path, variant)
+        made = time.monotonic() - begin
+        model = TFLiteModel(content)
+        assert set(model.input_shapes) == {one.name for one in network.inputs}
+        answers = np.stack([model(clip) for clip in clips])
+        begin = time.monotonic()
+        model(clips[0])
+        took = time.monotonic() - begin
+        off = np.abs(answers - expected).max()
+        print(
+            f"\n{path.stem} {variant}: {len(content) / 1e6:.1f} MB, made in {made:.0f} s, "
+            f"{1000 * took:.0f} ms a clip, off by {off:.2g}",
+            flush=True,
+        )
+        assert np.isfinite(answers).all()
+        np.testing.assert_allclose(answers.sum(axis=1), 1, atol=answers.shape[1] / 256)
+        assert off < (1e-4 if variant == "float32" else 0.1), variant

@@ -1,0 +1,74 @@
+"""What is pooled from certificates of several folds, and that each is made once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.schema import RefusedError
+from tests.handmade_runs import answers
+from tfgma import benchmark_exports
+from tfgma.benchmark_exports import certify_benchmark, exports_table, pooled
+from tfgma.certificate import Candidate, Limits, Making, certify
+from tfgma.runs import METRICS_FILE, write_json
+
+FOLDS = [(range(6, 12), range(6)), (range(6), range(6, 9))]
+"""Six test subjects and three; of each eight clips."""
+
+
+def certificates(wrong: tuple[str, ...] = ()) -> list[dict]:
+    """Of both folds; the file decides otherwise for the subjects `wrong`, whom the network is right about."""
+    found = []
+    for number, part in enumerate(answers(FOLDS, skill=1.0)):
+        test = part.where(part.sides == "test")
+        network = replace(test, probabilities=0.7 * np.eye(3)[test.labels] + 0.1)
+        values = network.probabilities.copy()
+        changed = np.isin(test.subjects, wrong)
+        values[changed] = np.roll(values[changed], 1, axis=1)
+        file = replace(test, probabilities=values)
+        costs = {"latency_ms": {"2": {"median": 3.0 + number}}}
+        candidate = Candidate(b"x" * (10 + number), [], file, Making(("a",) * number), costs)
+        found.append(certify(network, {"int8": candidate}, Limits(), {}))
+    return found
+
+
+def test_folds_are_pooled_by_their_subjects() -> None:
+    found = pooled(certificates(wrong=("s001", "s007")), "int8")
+    assert (found["subjects"], found["changed_subjects"]) == (9, 2)
+    assert (found["clips"], found["changed_clips"]) == (72, 16)
+    assert found["subject_accuracy"]["network"] == pytest.approx(1)
+    assert found["subject_accuracy"]["file"] == pytest.approx(7 / 9)
+    assert found["clip_accuracy"]["file"] == pytest.approx(56 / 72)
+    assert (found["bytes"], found["latency_ms"], found["float_layers"]) == (11, 3.0, 1)
+    assert found["max_delta"] == pytest.approx(0.7)
+    (row,) = exports_table({"stam": {"int8": found}})
+    assert row == ["stam", "int8", "0.00 MB", "3 ms", "2 of 9", "16 of 72", "1.00", "-22.2"]
+    same = exports_table({"stam": {"int8": pooled(certificates(), "int8")}})
+    assert same[0][-1] == "+0.0"
+
+
+def test_every_finished_method_is_certified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def write_and_certify(task):
+        asked.append((task.run.name, task.fold))
+        return certificates()[task.fold]
+
+    monkeypatch.setattr(benchmark_exports, "write_and_certify", write_and_certify)
+    monkeypatch.setattr(benchmark_exports, "read_run", lambda run: {"trained_folds": [0, 1]})
+
+    def go(**options):
+        return certify_benchmark(tmp_path, variants=["int8"], progress=lambda *_: None, **options)
+
+    with pytest.raises(RefusedError, match=r"in which tfgma benchmark study has finished a method"):
+        go()
+    for name in ("stam", "spatial"):
+        run = tmp_path / "runs" / "methods" / name
+        run.mkdir(parents=True)
+    write_json(tmp_path / "runs" / "methods" / "stam" / METRICS_FILE, {})
+    assert go(folds=1)["stam"]["int8"]["subjects"] == 6
+    assert go()["stam"]["int8"]["subjects"] == 9
+    assert asked == [("stam", 0), ("stam", 1)]
