@@ -20,13 +20,13 @@ from tfgma.answers import Answerer, answers_of, predict_each
 from tfgma.bundle import model_file
 from tfgma.certificate import Limits, Making, decisions, failures
 from tfgma.inference import TFLiteModel
-from tfgma.runs import MODEL_FILE, fold_folder, read_run, study_of
+from tfgma.runs import MODEL_FILE, Predictions, fold_folder, read_run, study_of
 from tfgma.tflite import Int8Converter, convert, convert_int16, save_model
 from tfgma.weights.pretrained import load_network
 
 SAVED_MODEL = "saved_model"
 CALIBRATION_CLIPS = 120
-LOSSES_OVER_CLIPS = 20
+LOSSES_OVER_CLIPS = 8
 MOST_MEAN_DELTA = 0.02
 """Of a clip's probability; int8 of networks that quantise well is off by a tenth of that."""
 
@@ -73,27 +73,54 @@ def write_models(task: ConversionTask, tell: Callable[[int, str], None]) -> dict
     return made
 
 
+def int8_losses(task: ConversionTask, tell: Callable[[int, str], None]) -> dict[str, float]:
+    """Layer -> what int8 loses in it, the largest first."""
+    network = load_network(fold_folder(task.run, task.fold) / MODEL_FILE)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(network, Path(folder), batch=1)
+        return _by_layer(_int8_converter(task, network, Path(folder)).losses(LOSSES_OVER_CLIPS), network)
+
+
 def _int8(task: ConversionTask, network: keras.Model, saved_model: Path) -> tuple[bytes, Making]:
-    converter = Int8Converter(saved_model, lambda: _calibration_clips(task, network))
-    losses = converter.losses(LOSSES_OVER_CLIPS)
+    converter = _int8_converter(task, network, saved_model)
     data = fold_clips(task.run, task.fold, "val", network)
     classes = read_run(task.run)["classes"]
 
-    def answers(name: str, answer: Answerer) -> Any:
-        return predict_each({name: answer}, data, classes, task.fold, "val")[name]
+    def answers(answer: Answerer) -> Predictions:
+        return predict_each({"": answer}, data, classes, task.fold, "val")[""]
 
-    wanted = answers("network", answers_of(network))
+    wanted = answers(answers_of(network))
+
+    def decides_alike(content: bytes) -> bool:
+        found = decisions(wanted, answers(answers_of_file(TFLiteModel(content))))
+        return not failures("int8", found, task.limits) and found["clip"]["mean_delta"] <= MOST_MEAN_DELTA
+
+    content = converter.convert(int8_io=task.int8_io)
+    if decides_alike(content):
+        return content, Making()
+    # Asked only now: it takes longer than the conversion, and several times its memory.
+    losses = converter.losses(LOSSES_OVER_CLIPS)
+    floats: list[str] = []
     for count in rungs(len(losses)):
         floats = list(losses)[:count]
         content = converter.convert(floats, int8_io=task.int8_io)
-        found = decisions(wanted, answers("int8", answers_of_file(TFLiteModel(content))))
-        if not failures("int8", found, task.limits) and found["clip"]["mean_delta"] <= MOST_MEAN_DELTA:
+        if decides_alike(content):
             break
     layers = layer_names(network)
-    by_layer: dict[str, float] = {}
+    return content, Making(tuple(layer_of(name, layers) for name in floats), _by_layer(losses, network))
+
+
+def _int8_converter(task: ConversionTask, network: keras.Model, saved_model: Path) -> Int8Converter:
+    return Int8Converter(saved_model, lambda: _calibration_clips(task, network))
+
+
+def _by_layer(losses: dict[str, float], network: keras.Model) -> dict[str, float]:
+    """Of a layer's tensors the largest loss, which comes first."""
+    layers = layer_names(network)
+    found: dict[str, float] = {}
     for name, loss in losses.items():
-        by_layer.setdefault(layer_of(name, layers), loss)  # the largest comes first
-    return content, Making(tuple(layer_of(name, layers) for name in floats), by_layer)
+        found.setdefault(layer_of(name, layers), loss)
+    return found
 
 
 def layer_names(network: keras.Model) -> set[str]:
@@ -119,8 +146,8 @@ def layer_of(tensor: str, layers: set[str]) -> str:
 
 
 def rungs(tensors: int) -> list[int]:
-    """How many of so many tensors are computed in float32, one try after the other: 0, 1, 2, 4 to half."""
-    return [0, *itertools.takewhile(lambda count: count <= tensors // 2, (2**n for n in itertools.count()))]
+    """How many of so many tensors are computed in float32, one try after the other: 1, 2, 4 to half."""
+    return list(itertools.takewhile(lambda count: count <= tensors // 2, (2**n for n in itertools.count())))
 
 
 def answers_of_file(model: TFLiteModel) -> Answerer:

@@ -24,10 +24,10 @@ from tfgma.bundle import (
     InputDescription,
     model_file,
 )
-from tfgma.certificate import Candidate, Limits, Making, certify, refuse_failed
+from tfgma.certificate import Candidate, Limits, Making, certify, decisions, failures, refuse_failed
 from tfgma.comparison import FIGURES
 from tfgma.config import StudyConfig
-from tfgma.conversion import ConversionTask, answers_of_file, fold_clips, write_models
+from tfgma.conversion import ConversionTask, answers_of_file, fold_clips, int8_losses, write_models
 from tfgma.evaluation import fold_metrics
 from tfgma.inference import TFLiteModel
 from tfgma.intervals import LEVEL
@@ -149,6 +149,10 @@ def write_and_certify(
     answerers |= {variant: answers_of_file(model) for variant, model in models.items()}
     data = fold_clips(task.run, task.fold, "test", network)
     answers = predict_each(answerers, data, read_run(task.run)["classes"], task.fold, "test")
+    plain = "int8" in made and not made["int8"].losses
+    if plain and failures("int8", decisions(answers[""], answers["int8"]), task.limits):
+        tell(len(made) + 1, "which layers lose most")
+        made["int8"] = Making(losses=_apart(int8_losses, task, lambda *_: None, isolated))
     candidates = {}
     for number, (variant, content) in enumerate(contents.items(), start=len(made) + 2):
         tell(number, f"latency of {variant}")
@@ -161,7 +165,6 @@ def write_and_certify(
 def _write_models(
     task: ConversionTask, tell: Callable[[int, str], None], isolated: bool
 ) -> dict[str, Making]:
-    """In a process of its own: the converter can end one by its failures, and takes TensorFlow's Keras."""
     now = "the SavedModel"
 
     def noted(number: int, text: str) -> None:
@@ -169,14 +172,22 @@ def _write_models(
         now = text
         tell(number, text)
 
+    try:
+        return _apart(write_models, task, noted, isolated)
+    except RefusedError as error:
+        raise RefusedError(f"{error} (while it made {now})") from error
+
+
+def _apart(
+    function: Callable[..., Any], task: ConversionTask, tell: Callable[..., None], isolated: bool
+) -> Any:
+    """In a process of its own: the converter can end one by its failures, and takes TensorFlow's Keras."""
     if not isolated:
-        return write_models(task, noted)
+        return function(task, tell)
     before = os.environ.get(VARIABLE)
     choose_backend("tensorflow")
     try:
-        return run_apart(write_models, task, tell=noted, what="the conversion", remedy="Leave a variant out")
-    except RefusedError as error:
-        raise RefusedError(f"{error} (while it made {now})") from error
+        return run_apart(function, task, tell=tell, what="the conversion", remedy="Leave a variant out")
     finally:
         if before is None:
             del os.environ[VARIABLE]

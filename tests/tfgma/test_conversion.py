@@ -10,9 +10,9 @@ from tfgma.conversion import CALIBRATION_CLIPS, layer_names, layer_of, represent
 
 
 def test_rungs_double_up_to_half() -> None:
-    assert rungs(0) == rungs(1) == [0]
-    assert rungs(2) == [0, 1]
-    assert rungs(40) == [0, 1, 2, 4, 8, 16]
+    assert rungs(0) == rungs(1) == []
+    assert rungs(2) == [1]
+    assert rungs(40) == [1, 2, 4, 8, 16]
 
 
 @pytest.mark.parametrize(("rare", "common"), [(3, 40), (10, 10), (2, 400)])

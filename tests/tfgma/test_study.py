@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import pytest
 
+import tfgma.certificate
+import tfgma.conversion
 import tfgma.export
 from pipelines.build import read_index, write_index
 from pipelines.dataset import clip_dataset, shard_paths
@@ -265,7 +267,7 @@ def test_a_changed_model_file_is_refused(bundle, tmp_path):
 
 
 def with_uneven_channels(run, out):
-    """A copy of the run whose networks answer as before, but with one channel of 2000 times the others'."""
+    """A copy of the run whose network has one channel of 2000 times the others, and is sure of itself."""
     shutil.copytree(run, out)
     file = out / "fold_2" / "model.keras"
     network = keras.saving.load_model(file, compile=False)
@@ -280,6 +282,8 @@ def with_uneven_channels(run, out):
             kernel[:, :, 0] /= 2000
             norm.set_weights([gamma, beta, *rest])
             conv.set_weights([kernel])
+    (classifier,) = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+    classifier.set_weights([30 * weights for weights in classifier.get_weights()])
     network.save(file)
     return out
 
@@ -297,6 +301,15 @@ def test_int8_that_would_decide_otherwise_computes_in_float32_where_most_is_lost
     # Nothing is left of all channels but one.
     assert min(int8["losses"].values()) > 0.9
     assert set(int8["losses"]) <= set(int8["float_layers"])
+
+
+def test_int8_that_fails_on_the_test_side_alone_names_its_layers_too(run, tmp_path, monkeypatch):
+    for room in (tfgma.export, tfgma.certificate):
+        monkeypatch.setattr(room, "failures", lambda *_: ["it is another file"])
+    monkeypatch.setattr(tfgma.conversion, "failures", lambda *_: [])
+    with pytest.raises(RefusedError, match=r"int8: it is another file \(most is lost in .*(bn|relu)\d"):
+        export(run, tmp_path / "bundle", fold=2, variants=["int8"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def die(task, tell):
