@@ -114,8 +114,13 @@ def exports_table(results: dict[str, dict[str, dict[str, Any]]]) -> list[list[st
             f"{one['changed_subjects']} of {one['subjects']}",
             f"{one['changed_clips']} of {one['clips']}",
             f"{one['subject_accuracy']['network']:.2f}",
-            f"{100 * (one['subject_accuracy']['file'] - one['subject_accuracy']['network']) + 0.0:+.1f}",
+            f"{_points_more(one['subject_accuracy']):+.1f}",
         ]
         for name, variants in results.items()
         for variant, one in variants.items()
     ]
+
+
+def _points_more(accuracy: dict[str, float]) -> float:
+    # Rounded before it is shown: never -0.0.
+    return round(100 * (accuracy["file"] - accuracy["network"]), 1) + 0.0
