@@ -28,6 +28,8 @@ STUDY = (
     "inputs.num_flows=4",
     "train.warmup_epochs=0",
     "train.patience=99",
+    # So low that no rounding grows where two paths through the network lie side by side.
+    "train.learning_rate=0.0005",
 )
 MANY = "--xla_force_host_platform_device_count"
 
@@ -179,7 +181,7 @@ def test_two_processes_have_the_curve_of_one(runs, dataset, weights, tmp_path):
 def assert_same_curve(run, other):
     found, expected = history(run), history(other)
     for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], rtol=2e-3, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
     np.testing.assert_allclose(found["loss"][0], expected["loss"][0], rtol=1e-5)
 
 

@@ -19,7 +19,7 @@ from tests.tfgma.test_study import changed
 from tests.tfgma.test_training import QUICK, STUDY, small_network
 from tfgma.cli.main import cli
 from tfgma.config import load_study
-from tfgma.runs import read_run
+from tfgma.runs import read_run, write_json
 
 EPOCHS = 6
 SETTINGS = (
@@ -102,6 +102,10 @@ def test_folds_are_added_to_a_run(dataset, tmp_path):
     study = load_study(STUDY, (*QUICK, "train.epochs=1"))
     train(study, dataset, tmp_path / "run", folds=[2])
     before = (tmp_path / "run" / "fold_2" / "predictions.csv").stat().st_mtime_ns
+    # A run of before a setting was there was trained by its default.
+    content = read_run(tmp_path / "run")
+    del content["config"]["train"]["teacher_share"]
+    write_json(tmp_path / "run" / "run.json", content)
     assert train(study, dataset, tmp_path / "run", folds=[0], resume=True)["trained_folds"] == [0, 2]
     assert train(study, dataset, tmp_path / "run", folds="all", resume=True)["trained_folds"] == [0, 1, 2]
     assert (tmp_path / "run" / "fold_2" / "predictions.csv").stat().st_mtime_ns == before

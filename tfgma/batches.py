@@ -11,6 +11,7 @@ import tensorflow as tf
 from pipelines.dataset import as_written
 from pipelines.mixing import Mixing, mix_inputs, mix_labels, sample_mixing
 from pipelines.schema import Feature
+from tfgma.distillation import SoftLabels
 
 
 def for_fit(
@@ -20,6 +21,7 @@ def for_fit(
     *,
     one_logit: bool,
     class_weights: Sequence[float] | None = None,
+    soft: SoftLabels | None = None,
     mixing: Mixing | None = None,
     size: int = 1,
     seed: int = 0,
@@ -36,6 +38,7 @@ def for_fit(
         num_classes: C.
         one_logit: two classes by one logit, of the second.
         class_weights: one for each class.
+        soft: a teacher's answers for the clips, blended into their labels; weights are by the true class.
         mixing: draws anew for each batch, by `seed` and the batch's number.
         size: px a side of the pictures that are mixed.
         seed: of the mixing.
@@ -47,14 +50,16 @@ def for_fit(
         number: tf.Tensor, batch: tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
     ) -> tuple[Any, ...]:
         inputs, meta = batch
-        labels = tf.one_hot(meta[Feature.LABEL], num_classes)
+        true = tf.one_hot(meta[Feature.LABEL], num_classes)
+        labels = soft.blended(true, meta) if soft else true
         if mixing:
             partner, own = _draw(mixing, tf.shape(labels)[0], size, seed, number)
-            inputs, labels = mix_inputs(inputs, partner, own), mix_labels(labels, partner, own)
+            inputs = mix_inputs(inputs, partner, own)
+            labels, true = mix_labels(labels, partner, own), mix_labels(true, partner, own)
         wanted = dict.fromkeys(heads, labels[:, 1:] if one_logit else labels)
         if class_weights is None:
             return inputs, wanted
-        return inputs, wanted, tf.linalg.matvec(labels, tf.constant(class_weights, tf.float32))
+        return inputs, wanted, tf.linalg.matvec(true, tf.constant(class_weights, tf.float32))
 
     return data.enumerate(first).map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 

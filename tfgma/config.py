@@ -248,6 +248,13 @@ class TrainSettings(Settings):
     seed: int = 0
     cache: bool = Field(True, description="keep decoded clips in memory")
     picture_every: int = Field(10, ge=1, description="epochs between pictures in TensorBoard")
+    teacher: str | None = Field(
+        None, description="a run of the same folds, whose networks' answers are blended into the labels"
+    )
+    teacher_share: float = Field(0.5, gt=0, le=1, description="of a label that is the teacher's answer")
+    teacher_temperature: float = Field(
+        2.0, ge=1, le=20, description="the teacher's logits are divided by this, which softens its answers"
+    )
 
     @model_validator(mode="after")
     def _settings_have_an_effect(self) -> TrainSettings:
@@ -256,6 +263,9 @@ class TrainSettings(Settings):
                 raise ValueError(
                     f"{name} needs schedule plateau. Received: {self.schedule}. Set it, or leave {name} out"
                 )
+        for name in ("teacher_share", "teacher_temperature"):
+            if self.teacher is None and self._is_changed(name):
+                raise ValueError(f"{name} needs a teacher. Received: none. Name a run, or leave {name} out")
         if self.loss != "focal" and self._is_changed("focal_gamma"):
             raise ValueError(
                 f"focal_gamma needs loss focal. Received: {self.loss}. Set it, or leave focal_gamma out"

@@ -33,6 +33,7 @@ from tfgma.callbacks import (
 )
 from tfgma.checkpoints import CHECKPOINT, Checkpoint
 from tfgma.config import AugmentSettings, StudyConfig, flat
+from tfgma.distillation import soft_labels
 from tfgma.distribution import (
     Shares,
     join_processes,
@@ -153,6 +154,9 @@ def train_fold(task: FoldTask, progress: Progress) -> None:
 def _fit(task: FoldTask, progress: Progress) -> None:
     """Trains; the best epoch's network lies in the fold's folder then."""
     config, settings, classes = task.config, task.config.train, task.index["classes"]
+    soft = soft_labels(
+        settings, task.fold, clip_dataset(task.shards("train"), batch_size=256, **task.loader([]))
+    )
     # Saved and asked is a network of this process alone, which computes in float32, as weights always do.
     plain = None
     if settings.precision != "float32" or task.distribute is not None:
@@ -212,6 +216,7 @@ def _fit(task: FoldTask, progress: Progress) -> None:
             len(classes),
             one_logit=one_logit,
             class_weights=weights,
+            soft=soft,
             mixing=Mixing(config.augment.mixup, config.augment.cutmix),
             size=config.build.clip.size,
             seed=task.seed,

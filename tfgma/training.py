@@ -18,12 +18,13 @@ from pipelines.schema import RefusedError
 from tfgma.callbacks import Progress, over_folds
 from tfgma.checkpoints import CHECKPOINT
 from tfgma.config import StudyConfig, flat
+from tfgma.distillation import refuse_other_folds
 from tfgma.distribution import is_follower
 from tfgma.fitting import FoldTask, sampling_of, train_fold
 from tfgma.losses import class_weights
 from tfgma.processes import run_apart
 from tfgma.protocol import protocol_of
-from tfgma.runs import RUN_FILE, RUN_VERSION, environment, fold_folder, read_run, write_json
+from tfgma.runs import RUN_FILE, RUN_VERSION, environment, fold_folder, read_run, study_of, write_json
 from tfgma.suitability import as_built, refuse_other_build, refuse_unfit
 from tfgma.tracking import Started
 
@@ -95,6 +96,8 @@ def train(
     for fold in run["chosen_folds"]:
         # Refuses what a fold's classes cannot give before hours of work on the folds before it.
         class_weights(config.train, index["classes"], sampling_of(config, index, splits[fold]).class_counts())
+    if config.train.teacher is not None:
+        refuse_other_folds(Path(config.train.teacher), run, run["chosen_folds"])
     if is_new:
         _make_new(out, run)
     follows = is_follower(distribute)
@@ -141,7 +144,8 @@ def _resumed(found: dict[str, Any], wanted: dict[str, Any], folds: Sequence[int]
             f"Received: {wanted['dataset_sha256'][:12]} in {wanted['dataset']!r}. Give that data set, or "
             "train into a new folder"
         )
-    before, now = flat(found["config"]), flat(wanted["config"])
+    # A run of before has not the settings that were added since: it was trained by their defaults.
+    before, now = flat(study_of(found).model_dump()), flat(wanted["config"])
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise RefusedError(
