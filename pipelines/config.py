@@ -25,6 +25,8 @@ class Settings(BaseModel):
 
 STANDARD_METHODS = ("mediapipe", "farneback", "dis")
 """Methods that need no network of the tfgma package."""
+WITHOUT_WEIGHTS = ("horn_schunck",)
+"""Networks of the tfgma package that have none."""
 
 
 class PoseSettings(Settings):
@@ -58,7 +60,7 @@ class AlignmentSettings(Settings):
 class FlowSettings(Settings):
     """Dense optical flow between consecutive sampled frames."""
 
-    method: Literal["farneback", "dis", "raft_large", "raft_small"] = "farneback"
+    method: Literal["farneback", "dis", "horn_schunck", "raft_large", "raft_small"] = "farneback"
     weights: str | None = Field(None, description="RAFT: a checkpoint or converted .keras file")
     num_updates: int = Field(12, ge=1, le=32, description="RAFT: refinements of each flow")
     masked: bool = Field(True, description="flow outside the body is set to zero")
@@ -145,7 +147,7 @@ class BuildConfig(Settings):
     def _networks_have_weights(self) -> BuildConfig:
         for section in self.network_sections:
             chosen = getattr(self, section)
-            if chosen.weights is None:
+            if chosen.weights is None and chosen.method not in WITHOUT_WEIGHTS:
                 raise ValueError(f"{section}.method {chosen.method} needs {section}.weights. Received: none")
         return self
 
@@ -178,7 +180,7 @@ class BuildConfig(Settings):
             pose = _with_defaults(pose, "model", "min_score")
         if segmentation.method != "u2net":
             segmentation = _with_defaults(segmentation, "weights", "size")
-        if flow.method in STANDARD_METHODS:
+        if flow.method in STANDARD_METHODS + WITHOUT_WEIGHTS:
             flow = _with_defaults(flow, "weights", "num_updates")
         keypoints = _with_defaults(self.keypoints, "fps")
         sections = {"pose": pose, "segmentation": segmentation, "flow": flow, "keypoints": keypoints}

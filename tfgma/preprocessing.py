@@ -1,4 +1,4 @@
-"""U2-Net, OpenPose and RAFT as alternatives to the standard tools of a data set build."""
+"""U2-Net, OpenPose, RAFT and Horn and Schunck's flow in the place of a build's standard tools."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from pipelines.part_association import decode_people
 from pipelines.pose import Body
 from pipelines.schema import FEATURE_JOINTS, JOINTS, Box
 from pipelines.tools import Finder, Flow, Tools, standard_finder, standard_tools
+from tfgma.models.horn_schunck import horn_schunck
 from tfgma.models.openpose import openpose
 from tfgma.models.raft import MIN_SIDE_PX, raft_large, raft_small
 from tfgma.models.u2net import u2net
+from tfgma.network_flow import NetworkFlow
 from tfgma.weights.layout import load_tensors
 from tfgma.weights.pretrained import read_tensors
 
 RAFT = {"raft_large": raft_large, "raft_small": raft_small}
 STRIDE = 8
-"""OpenPose's maps and RAFT's features have one cell for so many pixels."""
+"""OpenPose's maps, RAFT's features and Horn and Schunck's last level have one cell for so many pixels."""
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -43,39 +45,43 @@ def make_tools(config: BuildConfig, threads: int = 1) -> Tools:
     finder: Finder = (
         NetworkBodyFinder(config, threads) if bodies_by_network else standard_finder(config, threads)
     )
-    flow: Flow = RaftFlow(config) if "flow" in config.network_sections else FlowEstimator(config.flow.method)
+    flow: Flow = (
+        network_flow(config) if "flow" in config.network_sections else FlowEstimator(config.flow.method)
+    )
     return Tools(finder, flow)
 
 
-class RaftFlow:
-    """RAFT on RGB frames of the build's size."""
+def flow_network(config: BuildConfig) -> keras.Model:
+    """The network that `config.flow` chooses, for frames of at least `config.clip.size`, with its weights.
 
-    def __init__(self, config: BuildConfig) -> None:
-        """Builds the network for `config.clip.size` and loads `config.flow.weights`.
+    Raises:
+        RefusedError: weights that cannot be read, or of another network.
+    """
+    settings = config.flow
+    least = MIN_SIDE_PX if settings.method in RAFT else 2 * STRIDE
+    # Smaller frames, and sizes between, get a border.
+    side = max(least, -(-config.clip.size // STRIDE) * STRIDE)
+    shape = (side, side, 3)
+    if settings.method == "horn_schunck":
+        return horn_schunck(shape, shape)
+    network = RAFT[settings.method](shape, shape, num_updates=settings.num_updates)
+    load_tensors(network, read_tensors(Path(str(settings.weights))))
+    return network
 
-        Raises:
-            RefusedError: weights that cannot be read, or of another network.
-        """
-        settings = config.flow
-        self._size = config.clip.size
-        # Smaller frames, and sizes between, get a border that the flow is cut from.
-        side = max(MIN_SIDE_PX, -(-self._size // STRIDE) * STRIDE)
-        self._border = side - self._size
-        shape = (side, side, 3)
-        self._network = RAFT[settings.method](shape, shape, num_updates=settings.num_updates)
-        load_tensors(self._network, read_tensors(Path(str(settings.weights))))
 
-    def prepare(self, frame: np.ndarray) -> np.ndarray:
-        """(S, S, 3) uint8 RGB -> (1, S', S', 3) float32 -1..1."""
-        border = self._border
-        wide = cv2.copyMakeBorder(frame, 0, border, 0, border, cv2.BORDER_REPLICATE) if border else frame
-        return (wide.astype(np.float32) / 127.5 - 1)[None]
+def network_flow(config: BuildConfig) -> NetworkFlow:
+    """Flow by the network that `config.flow` chooses.
 
-    def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Two prepared frames -> (S, S, 2) float32, x then y, pixels, positive right and down."""
-        answer = self._network.predict_on_batch({"frame0": first, "frame1": second})["flow"]
-        flow = keras.ops.convert_to_numpy(answer)
-        return np.ascontiguousarray(flow[0, : self._size, : self._size])
+    Raises:
+        RefusedError: weights that cannot be read, or of another network.
+    """
+    network = flow_network(config)
+
+    def answer(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        answers = network.predict_on_batch({"frame0": first, "frame1": second})
+        return keras.ops.convert_to_numpy(answers["flow"])
+
+    return NetworkFlow(config.clip.size, network.inputs[0].shape[1], answer)
 
 
 class NetworkBodyFinder:
@@ -190,6 +196,6 @@ def refuse_unusable_weights(config: BuildConfig) -> None:
     Raises:
         RefusedError: weights that cannot be read, or of another network.
     """
-    readers = {"pose": OpenPoseEstimator, "segmentation": U2NetSegmenter, "flow": RaftFlow}
+    readers = {"pose": OpenPoseEstimator, "segmentation": U2NetSegmenter, "flow": flow_network}
     for section in config.network_sections:
         readers[section](config)

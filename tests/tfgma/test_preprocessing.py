@@ -14,9 +14,10 @@ from pipelines.schema import FEATURE_JOINTS, JOINTS, RefusedError
 from pipelines.tools import standard_tools
 from tests.golden_networks import published_checkpoint
 from tfgma.models.raft import raft_small
-from tfgma.preprocessing import NetworkBodyFinder, RaftFlow, make_tools, refuse_unusable_weights
+from tfgma.preprocessing import NetworkBodyFinder, make_tools, network_flow, refuse_unusable_weights
 from tfgma.weights.layout import load_tensors
 
+HORN_SCHUNCK = {"method": "horn_schunck"}
 PICTURE = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8), (0, 0), 4)
 
 
@@ -37,7 +38,7 @@ def settings(**sections):
 
 def test_raft_in_the_build_answers_as_the_network_on_frames_with_a_border(weights):
     flow = {"method": "raft_small", "weights": str(weights["raft_small"]), "num_updates": 2}
-    tool = RaftFlow(settings(flow=flow))
+    tool = network_flow(settings(flow=flow))
     first, second = PICTURE[:64, :64], PICTURE[:64, 2:66]
     found = tool.between(tool.prepare(first), tool.prepare(second))
     assert found.shape == (64, 64, 2)
@@ -51,6 +52,21 @@ def test_raft_in_the_build_answers_as_the_network_on_frames_with_a_border(weight
     expected = keras.ops.convert_to_numpy(answer)[0, :64, :64]
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert np.abs(found).max() > 0.1
+
+
+def test_horn_and_schunck_s_flow_needs_no_weights_and_takes_any_size():
+    """A picture of 60 px that moves by 2 px: its network takes 64."""
+    tool = network_flow(parse_settings({"clip": {"size": 60}, "flow": HORN_SCHUNCK}, BuildConfig, "test"))
+    texture = cv2.normalize(PICTURE, None, 0, 255, cv2.NORM_MINMAX)
+    first, second = texture[:60, 2:62], texture[:60, :60]
+    assert tool.prepare(first).shape == (1, 64, 64, 3)
+    found = tool.between(tool.prepare(first), tool.prepare(second))
+    assert found.shape == (60, 60, 2)
+    np.testing.assert_allclose(found[15:-15, 15:-15].mean(axis=(0, 1)), [2, 0], atol=0.1)
+    nothing = settings(flow=HORN_SCHUNCK)
+    assert nothing.that_decide(pictures=True) == settings(
+        flow=HORN_SCHUNCK | {"num_updates": 3, "weights": "w.npz"}
+    ).that_decide(pictures=True)
 
 
 def test_a_data_set_is_built_with_the_flow_that_the_config_chooses(weights, infants, tmp_path):
