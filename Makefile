@@ -63,7 +63,7 @@ lint: $(STAMP)
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --upgrade --quiet -o requirements.lock
-	uv pip compile pyproject.toml tests/backends/every.in --extra train --universal --python-version 3.11 \
+	uv pip compile pyproject.toml tests/backends/every.in --extra train --extra onnx --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --upgrade --quiet -o tests/backends/every.lock
 	for backend in jax torch; do \
 	  uv pip compile tests/backends/common.in tests/backends/$$backend.in --universal --python-version 3.11 \

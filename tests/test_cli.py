@@ -1,5 +1,6 @@
 """The command line as a user meets it: whole commands."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -349,9 +350,19 @@ def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, 
     )
     tfgma_here("train", "--config", config, "--data", dataset, "--out", tmp_path / "run", "--fold", "0")
     tfgma_here("evaluate", tmp_path / "run")
-    only = ("--variant", "float32")
+    only = ("--variant", "float32", "--onnx")
     exported = tfgma_here("export", tmp_path / "run", "--out", tmp_path / "bundle", *only, "--json")
-    assert json.loads(exported)["certificate"]["variants"]["float32"]["clip"]["max_delta"] < 1e-4
+    variants = json.loads(exported)["certificate"]["variants"]
+    assert list(variants) == ["float32", "onnx"]
+    files = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["files"]
+    for found in variants.values():
+        assert found["clip"]["max_delta"] < 1e-4
+        assert set(found["latency_ms"]) == {"1", "2", "4"}
+        content = (tmp_path / "bundle" / found["file"]).read_bytes()
+        assert files[found["file"]] == found["sha256"] == hashlib.sha256(content).hexdigest()
+    assert variants["onnx"]["file"] == "model.onnx"
+    assert "Softmax" in variants["onnx"]["operators"]
+    assert "ONNX Runtime" in (tmp_path / "bundle" / "report.html").read_text()
     video = sorted(infants.glob("FMs/*/video.mp4"))[0]
     answer = json.loads(tfgma_here("predict", video, "--model", tmp_path / "bundle", "--json"))
     assert set(answer["videos"][0]["probabilities"]) == {"FMs", "PR", "WMs"}

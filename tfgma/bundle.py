@@ -18,6 +18,11 @@ BUNDLE_VERSION = 2
 VARIANTS = ("float32", "float16", "dynamic", "int8")
 """What an export writes unless told otherwise."""
 ALL_VARIANTS = (*VARIANTS, "int16")
+"""The TFLite files."""
+ONNX = "onnx"
+"""The network for ONNX Runtime, in float32: certified as a variant, and not for `predict`."""
+EXACT = ("float32", ONNX)
+"""Files that compute as the network does, but for rounding."""
 OUTPUT = "probabilities"
 
 
@@ -31,8 +36,8 @@ class InputDescription(Settings):
 class BundleDescription(Settings):
     """The content of bundle.json.
 
-    `files`: SHA-256 of every TFLite file and of certificate.json. `runtime`: version of ai-edge-litert that
-    ran the files when they were exported.
+    `files`: SHA-256 of every TFLite file, of an ONNX file and of certificate.json. `runtime`: version of
+    ai-edge-litert that ran the files when they were exported.
     """
 
     bundle_version: int
@@ -49,11 +54,13 @@ class BundleDescription(Settings):
 
 
 def model_file(variant: str) -> str:
-    """The TFLite file's name.
+    """The name of the TFLite file, or of the ONNX file.
 
     Raises:
         RefusedError: an unknown variant.
     """
+    if variant == ONNX:
+        return "model.onnx"
     if variant not in ALL_VARIANTS:
         raise RefusedError(f'variant must be one of {", ".join(ALL_VARIANTS)}. Received: "{variant}"')
     return f"model_{variant}.tflite"

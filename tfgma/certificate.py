@@ -14,7 +14,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from pipelines.config import Settings
 from pipelines.schema import RefusedError
 from tfgma.aggregation import AGGREGATIONS, check_probabilities
-from tfgma.bundle import model_file
+from tfgma.bundle import EXACT, model_file
 from tfgma.comparison import differences
 from tfgma.intervals import LEVEL, METHOD, RESAMPLES, SEED
 from tfgma.metrics import classification_metrics
@@ -30,9 +30,9 @@ WORST_LAYERS = 5
 class Limits(Settings):
     """What a file may differ from the network by, and still be exported.
 
-    `float32_difference`: of any probability of any clip, for float32 only. `changed_subjects`: those whose
-    decision (class of highest mean probability) is another. `accuracy_loss`: share of subjects by which fewer
-    decisions are right. Clips have no limit: one near a tie is decided otherwise by any rounding.
+    `float32_difference`: of any probability of any clip, for float32 and ONNX only. `changed_subjects`:
+    those whose decision (class of highest mean probability) is another. `accuracy_loss`: share of subjects by
+    which fewer decisions are right. Clips have no limit: one near a tie is decided otherwise by any rounding.
     """
 
     float32_difference: NonNegativeFloat = 1e-4
@@ -184,7 +184,7 @@ def failures(variant: str, found: Mapping[str, Any], limits: Limits) -> list[str
         return ["its answers are not probabilities"]
     said = []
     largest = found["clip"]["max_delta"]
-    if variant == "float32" and largest > limits.float32_difference:
+    if variant in EXACT and largest > limits.float32_difference:
         said.append(
             f"a clip's probability is off by {largest:.2g}, {limits.float32_difference:.2g} is allowed"
         )

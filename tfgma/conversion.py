@@ -1,4 +1,4 @@
-"""Writes a trained fold's SavedModel and TFLite files."""
+"""Writes a trained fold's SavedModel, TFLite and ONNX files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from pipelines.build import read_index
 from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.sampling import Sampling
 from tfgma.answers import Answerer, answers_of, predict_each
-from tfgma.bundle import model_file
+from tfgma.bundle import ONNX, model_file
 from tfgma.certificate import Limits, Making, decisions, failures
 from tfgma.inference import TFLiteModel
+from tfgma.latency import Runnable
+from tfgma.onnx_file import convert_onnx
 from tfgma.runs import MODEL_FILE, Predictions, fold_folder, read_run, study_of
 from tfgma.tflite import Int8Converter, convert, convert_int16, save_model
 from tfgma.weights.pretrained import load_network
@@ -44,14 +46,14 @@ class ConversionTask:
 
 
 def write_models(task: ConversionTask, tell: Callable[[int, str], None]) -> dict[str, Making]:
-    """Writes the SavedModel and a TFLite file for each variant; returns how each was made.
+    """Writes the SavedModel and a file for each variant; returns how each was made.
 
     An int8 file that decides otherwise than the network for a subject of the validation side, or is off by
     more than MOST_MEAN_DELTA in the mean over its clips, computes in float32 where int8 loses most: in one
     tensor, two, four and so on, until it decides as the network, or half of them are float32.
 
     Raises:
-        RefusedError: the network needs operators that are not builtin.
+        RefusedError: the network needs operators that are not builtin, or a package is missing.
     """
     network = load_network(fold_folder(task.run, task.fold) / MODEL_FILE)
     tell(0, "SavedModel")
@@ -65,6 +67,8 @@ def write_models(task: ConversionTask, tell: Callable[[int, str], None]) -> dict
             made[variant] = Making()
             if variant == "int8":
                 content, made[variant] = _int8(task, network, single)
+            elif variant == ONNX:
+                content = convert_onnx(network)
             elif variant == "int16":
                 content = convert_int16(single, lambda: _calibration_clips(task, network))
             else:
@@ -150,8 +154,8 @@ def rungs(tensors: int) -> list[int]:
     return list(itertools.takewhile(lambda count: count <= tensors // 2, (2**n for n in itertools.count())))
 
 
-def answers_of_file(model: TFLiteModel) -> Answerer:
-    """What a TFLite file answers, for batches of one."""
+def answers_of_file(model: Runnable) -> Answerer:
+    """What a file answers, for batches of one."""
     return lambda inputs: model(inputs).astype(np.float64)[None]
 
 

@@ -1,4 +1,4 @@
-"""Turns a trained fold into a bundle: SavedModel and TFLite files that decide as the network does."""
+"""Turns a trained fold into a bundle: SavedModel, TFLite and ONNX files that decide as the network does."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tfgma.bundle import (
     BUNDLE_FILE,
     BUNDLE_VERSION,
     CERTIFICATE_FILE,
+    ONNX,
     OUTPUT,
     VARIANTS,
     InputDescription,
@@ -29,9 +30,9 @@ from tfgma.comparison import FIGURES
 from tfgma.config import StudyConfig
 from tfgma.conversion import ConversionTask, answers_of_file, fold_clips, int8_losses, write_models
 from tfgma.evaluation import fold_metrics
-from tfgma.inference import TFLiteModel
 from tfgma.intervals import LEVEL
-from tfgma.latency import machine, measure
+from tfgma.latency import machine, measure, opened
+from tfgma.onnx_file import require_onnx
 from tfgma.processes import run_apart
 from tfgma.report import render
 from tfgma.runs import MODEL_FILE, REPORT_FILE, fold_folder, read_run, study_of, write_json
@@ -63,14 +64,14 @@ def export(
 ) -> dict[str, Any]:
     """Writes the bundle of one fold (default: the first trained) to `out`; returns its certificate.
 
-    Every TFLite file is opened by the LiteRT runtime and answers the fold's test clips; what it answers is
-    compared with the network's answers on the Keras backend in use, which may be any.
+    Every file is opened by its runtime, LiteRT or ONNX Runtime, and answers the fold's test clips; what it
+    answers is compared with the network's answers on the Keras backend in use, which may be any.
 
     Args:
         run: a training's folder.
         out: the bundle's.
         fold: whose network.
-        variants: of ALL_VARIANTS.
+        variants: of ALL_VARIANTS, and ONNX.
         limits: how far a file may be off; default `Limits()`.
         int8_io: whether the int8 file takes and gives int8.
         isolated: whether files are converted in a process of their own; if not, on TensorFlow alone.
@@ -78,8 +79,8 @@ def export(
 
     Raises:
         RefusedError: not a run, an untrained fold, an unknown variant, the data set is gone, `out` is not
-            empty, the network needs operators beyond the builtin ones, or a file differs from the network by
-            more than `limits`.
+            empty, the network needs operators beyond the builtin ones, a file differs from the network by
+            more than `limits`, or ONNX is asked for without its packages.
     """
     limits = limits or Limits()
     content = read_run(run)
@@ -89,6 +90,8 @@ def export(
     if fold not in content["trained_folds"]:
         raise RefusedError(f"--fold must be one of {content['trained_folds']}. Received: {fold}")
     files = {variant: model_file(variant) for variant in variants}
+    if ONNX in files:
+        require_onnx()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RefusedError(f"--out must be a new or empty folder. Received: {str(out)!r}")
     steps = 2 * len(files) + 2
@@ -133,7 +136,7 @@ def export(
 def write_and_certify(
     task: ConversionTask, *, isolated: bool = True, tell: Callable[[int, str], None] = lambda *_: None
 ) -> dict[str, Any]:
-    """Writes a fold's SavedModel and TFLite files and returns their certificate, whatever it says.
+    """Writes a fold's SavedModel and other files and returns their certificate, whatever it says.
 
     `tell`: of twice as many steps as variants, and two.
 
@@ -144,7 +147,7 @@ def write_and_certify(
     tell(len(made) + 1, "answers to the test clips")
     network = load_network(fold_folder(task.run, task.fold) / MODEL_FILE)
     contents = {variant: (task.folder / model_file(variant)).read_bytes() for variant in made}
-    models = {variant: TFLiteModel(content) for variant, content in contents.items()}
+    models = {variant: opened(task.folder / model_file(variant)) for variant in made}
     answerers: dict[str, Answerer] = {"": answers_of(network)}
     answerers |= {variant: answers_of_file(model) for variant, model in models.items()}
     data = fold_clips(task.run, task.fold, "test", network)
@@ -217,7 +220,10 @@ def _describe(
         "output": OUTPUT,
         "files": {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted([*folder.glob("*.tflite"), folder / CERTIFICATE_FILE])
+            for path in sorted(
+                folder / name
+                for name in (CERTIFICATE_FILE, *(one["file"] for one in certificate["variants"].values()))
+            )
         },
         "metrics": fold_metrics(run, fold),
         "run": {

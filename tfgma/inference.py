@@ -82,22 +82,30 @@ class TFLiteModel:
         Raises:
             RefusedError: an input is missing, is not known, or has another shape or dtype.
         """
-        shapes = self.input_shapes
-        if inputs.keys() != shapes.keys():
-            raise RefusedError(
-                f"a clip must have the inputs {', '.join(shapes)}. Received: {', '.join(sorted(inputs))}"
-            )
-        for name, shape in shapes.items():
-            given = inputs[name]
-            if given.shape != shape or given.dtype != np.float32:
-                raise RefusedError(
-                    f"a clip's {name} must be float32 of shape {shape}. "
-                    f"Received: {given.dtype} of shape {given.shape}. Cut clips as bundle.json says"
-                )
+        check_inputs(inputs, self.input_shapes)
         answer = self._run(
             **{name: _quantised(inputs[name], detail) for name, detail in self._input_details.items()}
         )[OUTPUT]
         return _dequantised(answer, self._output_details)[0]
+
+
+def check_inputs(inputs: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuses what is not one clip of `shapes` (with the batch, which is 1).
+
+    Raises:
+        RefusedError: an input is missing, is not known, or has another shape or dtype.
+    """
+    if inputs.keys() != shapes.keys():
+        raise RefusedError(
+            f"a clip must have the inputs {', '.join(shapes)}. Received: {', '.join(sorted(inputs))}"
+        )
+    for name, shape in shapes.items():
+        given = inputs[name]
+        if given.shape != shape or given.dtype != np.float32:
+            raise RefusedError(
+                f"a clip's {name} must be float32 of shape {shape}. "
+                f"Received: {given.dtype} of shape {given.shape}. Cut clips as bundle.json says"
+            )
 
 
 def _quantised(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:

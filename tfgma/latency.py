@@ -1,4 +1,4 @@
-"""How long a TFLite file takes for a clip, and how much memory."""
+"""How long a TFLite or ONNX file takes for a clip, and how much memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tfgma.bundle import ONNX, model_file
+from tfgma.inference import THREADS as DEFAULT_THREADS
 from tfgma.inference import TFLiteModel
+from tfgma.onnx_model import ONNXModel
 from tfgma.processes import run_apart
 
 THREADS = (1, 2, 4)
@@ -21,8 +24,21 @@ LEAST_SECONDS = 0.5
 WARM_UP_RUNS = 3
 
 
+Runnable = TFLiteModel | ONNXModel
+
+
+def opened(file: Path, threads: int = DEFAULT_THREADS) -> Runnable:
+    """A file of an export, ready to answer.
+
+    Raises:
+        RefusedError: the file cannot be run.
+    """
+    content = file.read_bytes()
+    return (ONNXModel if file.name == model_file(ONNX) else TFLiteModel)(content, threads)
+
+
 def measure(file: Path) -> dict[str, Any]:
-    """Latency and memory of a TFLite file, in a process of its own.
+    """Latency and memory of a file, in a process of its own.
 
     Returns:
         `latency_ms`: for 1, 2 and 4 threads `median` and `p95` over `runs` clips of noise;
@@ -48,15 +64,15 @@ def machine() -> dict[str, Any]:
 
 def _measure(file: Path, tell: Callable[..., None]) -> dict[str, Any]:
     before = _peak_memory_bytes()
-    content, latency, grown = file.read_bytes(), {}, None
+    latency, grown = {}, None
     for threads in THREADS:
-        latency[str(threads)] = _latency(TFLiteModel(content, threads))
+        latency[str(threads)] = _latency(opened(file, threads))
         if grown is None and before is not None:
             grown = (_peak_memory_bytes() or before) - before
     return {"latency_ms": latency, "peak_memory_bytes": grown}
 
 
-def _latency(model: TFLiteModel) -> dict[str, float]:
+def _latency(model: Runnable) -> dict[str, float]:
     rng = np.random.default_rng(0)
     inputs = {
         name: rng.uniform(-1, 1, shape).astype(np.float32) for name, shape in model.input_shapes.items()

@@ -77,7 +77,7 @@ def _ending(code: int | None) -> str:
 
 def _work(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         function, arguments = connection.recv()
         answer = ("done", function(*arguments, lambda *content: connection.send(("told", content))))
@@ -88,7 +88,8 @@ def _work(connection: Connection) -> None:
     connection.send(answer)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Waits for the parent's end, then ends this process; for a thread of a child."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from tests.tfgma.test_configs_take_records import CONFIGS
-from tfgma.bundle import VARIANTS
+from tfgma.bundle import EXACT, ONNX, VARIANTS
 from tfgma.config import load_study
 from tfgma.inference import TFLiteModel
 from tfgma.networks import build_network
+from tfgma.onnx_file import convert_onnx
+from tfgma.onnx_model import ONNXModel
 from tfgma.outputs import LOGITS, probabilities_of
 from tfgma.tflite import Int8Converter, convert, save_model
 
@@ -37,14 +39,16 @@ def test_a_network_is_every_variant(path, tmp_path):
     logits = [np.asarray(network.predict_on_batch(clip)[LOGITS], np.float64) for clip in clips]
     expected = np.concatenate([np.asarray(probabilities_of(row)) for row in logits])
     save_model(network, tmp_path, batch=1)
-    for variant in VARIANTS:
+    for variant in (*VARIANTS, ONNX):
         begin = time.monotonic()
         if variant == "int8":
             content = Int8Converter(tmp_path, lambda: iter(clips)).convert()
+        elif variant == ONNX:
+            content = convert_onnx(network)
         else:
             content = convert(tmp_path, variant)
         made = time.monotonic() - begin
-        model = TFLiteModel(content)
+        model = (ONNXModel if variant == ONNX else TFLiteModel)(content)
         assert set(model.input_shapes) == {one.name for one in network.inputs}
         answers = np.stack([model(clip) for clip in clips])
         begin = time.monotonic()
@@ -58,4 +62,4 @@ def test_a_network_is_every_variant(path, tmp_path):
         )
         assert np.isfinite(answers).all()
         np.testing.assert_allclose(answers.sum(axis=1), 1, atol=answers.shape[1] / 256)
-        assert off < (1e-4 if variant == "float32" else 0.1), variant
+        assert off < (1e-4 if variant in EXACT else 0.1), variant

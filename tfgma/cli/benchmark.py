@@ -1,18 +1,21 @@
-"""Commands that measure tfgma on generated infants."""
+"""Commands that measure tfgma."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 
 import click
 
+from tfgma.bundle import ALL_VARIANTS
 from tfgma.cli.console import print_json, print_table, progress_bar
 from tfgma.cli.data import JSON, PATH, WORKERS
 
 
 @click.group()
 def benchmark() -> None:
-    """Measure tfgma on generated infants."""
+    """Measure tfgma: on generated infants, and beside other runtimes."""
 
 
 @benchmark.command()
@@ -91,3 +94,67 @@ def export(out: Path, folds: int | None, as_json: bool) -> None:
         header = ["network", "variant", "size", "a clip", "changed subjects", "changed clips"]
         header += ["subject accuracy", "points more"]
         print_table(f"test subjects of {out}; latency on 2 threads", header, exports_table(results))
+
+
+@benchmark.command()
+@click.argument("out", type=PATH)
+@click.option("--config", "configs", multiple=True, type=PATH, help="A study's YAML file; repeatable.")
+@click.option("--bundle", type=PATH, help="A bundle of tfgma export, in place of --config.")
+@click.option(
+    "--variant", "variants", multiple=True, type=click.Choice(ALL_VARIANTS), help="Repeatable; default all."
+)
+@click.option("--threads", multiple=True, type=click.IntRange(min=1), help="Repeatable.  [default: 1 2 4]")
+@click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True, help="Turns of each.")
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    help="torch, torch-compiled, onnx or onnx-int8, or none; repeatable; default all.",
+)
+@click.option(
+    "--classes", type=click.IntRange(min=2), default=3, show_default=True, help="Of networks of --config."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of made weights and clips.")
+@JSON
+def infer(
+    out: Path,
+    configs: tuple[Path, ...],
+    bundle: Path | None,
+    variants: tuple[str, ...],
+    threads: tuple[int, ...],
+    rounds: int,
+    peers: tuple[str, ...],
+    classes: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """What a clip takes of the TFLite files, and of the same network in PyTorch and ONNX Runtime, in turn.
+
+    \b
+    Example:
+      tfgma benchmark infer build/infer --config configs/two_stream_gma.yaml --threads 2
+      tfgma benchmark infer build/infer --bundle saved_models/demo --peer none
+    """
+    from tfgma.benchmark_inference import PEERS, THREADS, benchmark_inference, inference_table
+
+    with progress_bar("infer") as tell:
+        results = benchmark_inference(
+            out,
+            configs=configs,
+            bundle=bundle,
+            variants=variants,
+            threads=threads or THREADS,
+            peers=() if peers == ("none",) else peers or tuple(PEERS),
+            rounds=rounds,
+            num_classes=classes,
+            seed=seed,
+            command=shlex.join(["tfgma", *sys.argv[1:]]),
+            progress=tell,
+        )
+    if as_json:
+        print_json(results)
+    else:
+        header = ["network", "contender", "threads", "median ms", "p95 ms", "processor ms"]
+        header += ["times as fast as PyTorch"]
+        title = f"a clip, in {results['rounds']} rounds, on {results['machine']['processor']}"
+        print_table(title, header, inference_table(results))

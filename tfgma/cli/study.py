@@ -9,7 +9,7 @@ import click
 
 from pipelines.schema import RefusedError
 from tfgma.backends import BACKENDS, DATA_PARALLEL, choose_backend
-from tfgma.bundle import ALL_VARIANTS, VARIANTS
+from tfgma.bundle import ALL_VARIANTS, ONNX, VARIANTS
 from tfgma.cli.console import print_json, print_table, progress_bar
 from tfgma.cli.data import JSON, PATH, WORKERS
 
@@ -268,6 +268,7 @@ def compare(run_a: Path, run_b: Path, aggregation: str, as_json: bool) -> None:
     show_default=True,
     help="Share of test subjects by which fewer may be right.",
 )
+@click.option("--onnx", is_flag=True, help="Also model.onnx, for ONNX Runtime; needs tfgma[onnx].")
 @click.option("--int8-io", is_flag=True, help="The int8 file takes and gives int8, in place of float32.")
 @JSON
 def export(
@@ -277,6 +278,7 @@ def export(
     variants: tuple[str, ...],
     max_changed_subjects: int,
     max_accuracy_loss: float,
+    onnx: bool,
     int8_io: bool,
     as_json: bool,
 ) -> None:
@@ -288,6 +290,7 @@ def export(
     Example:
       tfgma export run --out saved_models/demo
       tfgma export run --out saved_models/small --variant float32 --variant int8
+      tfgma export run --out saved_models/both --onnx
     """
     from tfgma.certificate import Limits
     from tfgma.export import export as export_run
@@ -298,7 +301,7 @@ def export(
             run,
             out,
             fold=fold,
-            variants=variants or VARIANTS,
+            variants=(*(variants or VARIANTS), *((ONNX,) if onnx else ())),
             limits=limits,
             int8_io=int8_io,
             progress=tell,

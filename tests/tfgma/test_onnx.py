@@ -1,0 +1,131 @@
+"""ONNX files of small networks answer as Keras does; what cannot be one or run is refused."""
+
+from __future__ import annotations
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from pipelines.schema import RefusedError
+from tests.contract import random_inputs
+from tfgma.latency import opened
+from tfgma.models.families import FAMILIES
+from tfgma.onnx_file import convert_onnx
+from tfgma.onnx_model import ONNXModel
+from tfgma.outputs import LOGITS, probabilities_of
+
+SHAPES = {
+    "image": (32, 32, 3),
+    "flow": (32, 32, 6),
+    "frames": (4, 32, 32, 3),
+    "slow": (2, 32, 32, 3),
+    "fast": (8, 32, 32, 3),
+    "pose": (2, 30, 18, 7),
+}
+STREAM = {"backbone": "resnet10", "width": 8}
+SMALL = {
+    "two_stream": {
+        "image_backbone": "resnet10",
+        "flow_backbone": "resnet10",
+        "image_width": 8,
+        "flow_width": 8,
+    },
+    "image": STREAM,
+    "frame_fusion": STREAM,
+    "cnn_lstm": {**STREAM, "units": 6},
+    "video": {"network": "x3d_xs", "width": 8},
+    "slowfast": {"width": 8, "depths": (1, 1, 1, 1)},
+    "two_stream_3d": {"image_backbone": "resnet10", "video_backbone": "slow_r50", "width": 8},
+    "stam": {"features": 8},
+}
+"""family -> options of a small network of it."""
+
+
+def small(family: str) -> keras.Model:
+    """A family's small network, of 3 classes or one logit, whose answers are not all certain."""
+    keras.utils.set_random_seed(0)
+    network = FAMILIES[family](SHAPES, 1 if family == "cnn_lstm" else 3, **SMALL[family])
+    logits = np.abs(keras.ops.convert_to_numpy(network.predict_on_batch(clip(network))[LOGITS])).max()
+    if logits > 2:
+        for layer in network.layers:
+            if isinstance(layer, keras.layers.Dense):
+                layer.set_weights([value / logits for value in layer.get_weights()])
+    return network
+
+
+def clip(network: keras.Model, seed: int = 0) -> dict[str, np.ndarray]:
+    return random_inputs(network, batch=1, seed=seed)
+
+
+def answer(network: keras.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    logits = np.asarray(network.predict_on_batch(inputs)[LOGITS], np.float64)
+    return np.asarray(probabilities_of(logits))[0]
+
+
+LONG = ("video", "two_stream_3d")
+"""Families whose networks have many layers even if these are narrow; the others hold the same layers."""
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in FAMILIES]
+)
+def test_a_network_of_every_family_answers_the_same(family: str) -> None:
+    network = small(family)
+    model = ONNXModel(convert_onnx(network))
+    assert model.input_shapes == {one.name: (1, *one.shape[1:]) for one in network.inputs}
+    for seed in range(3):
+        inputs = clip(network, seed)
+        expected = answer(network, inputs)
+        assert 0.001 < expected.min() < expected.max() < 0.999
+        np.testing.assert_allclose(model(inputs), expected, atol=1e-5)
+        np.testing.assert_array_equal(model(inputs), model(dict(reversed(inputs.items()))))
+
+
+@pytest.fixture(scope="module")
+def file() -> bytes:
+    image = keras.Input((8, 8, 3), name="image")
+    hidden = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(image))
+    logits = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(hidden))
+    return convert_onnx(keras.Model({"image": image}, {LOGITS: logits}))
+
+
+def test_batch_normalisation_is_within_the_convolution(file: bytes) -> None:
+    operators = ONNXModel(file).operators
+    assert "Conv" in operators
+    assert not {"BatchNormalization", "Mul", "Sub", "Identity"} & set(operators)
+
+
+def test_a_file_is_opened_by_its_name(file: bytes, tmp_path) -> None:
+    (tmp_path / "model.onnx").write_bytes(file)
+    assert isinstance(opened(tmp_path / "model.onnx", 1), ONNXModel)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"flow": (1, 8, 8, 3)}, r"a clip must have the inputs image. Received: flow"),
+        ({"image": (2, 8, 8, 3)}, r"a clip's image must be float32 of shape \(1, 8, 8, 3\)"),
+    ],
+)
+def test_clips_of_another_shape_are_refused(file: bytes, inputs: dict, message: str) -> None:
+    with pytest.raises(RefusedError, match=message):
+        ONNXModel(file)({name: np.zeros(shape, np.float32) for name, shape in inputs.items()})
+
+
+def test_a_damaged_file_is_refused(file: bytes) -> None:
+    with pytest.raises(RefusedError, match=r"a model must be an ONNX file that this runtime knows. Received"):
+        ONNXModel(file[: len(file) // 2])
+
+
+def test_a_file_that_answers_something_else_is_refused(file: bytes) -> None:
+    with pytest.raises(RefusedError, match=r"a model must answer probabilities. Received: probabilitees"):
+        ONNXModel(file.replace(b"probabilities", b"probabilitees"))
+
+
+@pytest.mark.parametrize("package", ["onnx", "tf2onnx", "onnxruntime"])
+def test_the_extra_is_named_where_a_package_is_missing(package: str, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(RefusedError, match=rf"needs the package {package}\..*pip install 'tfgma\[onnx\]'"):
+        convert_onnx(keras.Model())
