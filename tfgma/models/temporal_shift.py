@@ -22,6 +22,9 @@ STREAMS: Final = ("both", "frames", "flow")
 SUM, COUNT = "feature_sum", "frame_count"
 """States of a network that takes a frame at a time: what its mean over time is computed from."""
 
+RUNNING_MEAN = "running_mean"
+"""The layer that computes it."""
+
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class CausalShift(Folded):
@@ -225,7 +228,7 @@ def streaming(network: keras.Model) -> keras.Model:
                 return layer.joined(state(label, own.shape), x)
             if isinstance(layer, FrameMean):
                 before = [state(SUM, x.shape), state(COUNT, (1, 1))]
-                mean, following[SUM], following[COUNT] = RunningMean(name="running_mean")([x, *before])
+                mean, following[SUM], following[COUNT] = RunningMean(name=RUNNING_MEAN)([x, *before])
                 return mean
             if isinstance(layer, keras.Model):
                 return run(layer, [x])
