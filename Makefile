@@ -28,8 +28,8 @@ NO_HANGING := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true -
 test: $(STAMP) lint
 	$(BIN)/python -m pytest -m "not long and not backends" $(PARALLEL) $(NO_HANGING)
 
-# The networks alone, on the other two Keras backends, each in an environment of its own; then trainings, on all
-# three in one environment.
+# The networks alone, on the other two Keras backends, each in an environment of its own; then, in one environment
+# with all three, trainings and what else takes several.
 BACKEND_TESTS := tests/tfgma/models tests/tfgma/weights tests/tfgma/test_layers.py
 # conftest.py makes videos, which these environments cannot.
 BACKEND_PYTEST := -m pytest --noconftest -p no:cacheprovider $(PARALLEL) $(NO_HANGING) $(BACKEND_TESTS)
@@ -39,7 +39,8 @@ test-backends: .venv-jax/.installed .venv-torch/.installed .venv-every/.installe
 	@# Most of JAX's time is compiling; what is compiled runs once.
 	KERAS_BACKEND=jax XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" \
 	  .venv-jax/bin/python $(BACKEND_PYTEST)
-	.venv-every/bin/python -m pytest -p no:cacheprovider -m backends tests/test_backends.py
+	.venv-every/bin/python -m pytest -p no:cacheprovider -m backends tests/test_backends.py \
+	  tests/tfgma/test_torch_network.py
 
 .venv-%/.installed: tests/backends/%.lock
 	rm -rf .venv-$*

@@ -13,7 +13,7 @@ import numpy as np
 from pipelines.optional import load
 from pipelines.schema import RefusedError
 from tfgma.benchmark_networks import write_network, write_onnx_int8
-from tfgma.bundle import ALL_VARIANTS, ONNX, VARIANTS, checked_model, model_file, read_bundle
+from tfgma.bundle import ALL_VARIANTS, ONNX, VARIANTS, checked_file, model_file, read_bundle
 from tfgma.contenders import Contender, Waiting
 from tfgma.latency import machine
 from tfgma.processes import run_apart
@@ -139,7 +139,7 @@ def bundle_files(bundle: Path, variants: Sequence[str]) -> dict[str, Path]:
     held = [name for name in (*ALL_VARIANTS, ONNX) if model_file(name) in description.files]
     asked = [*(variants or [name for name in held if name != ONNX]), *([ONNX] if ONNX in held else [])]
     for name in asked:
-        checked_model(bundle, description, name)
+        checked_file(bundle, description, model_file(name))
     return {name: bundle / model_file(name) for name in asked}
 
 

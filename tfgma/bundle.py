@@ -23,6 +23,8 @@ ONNX = "onnx"
 """The network for ONNX Runtime, in float32: certified as a variant, and not for `predict`."""
 EXACT = ("float32", ONNX)
 """Files that compute as the network does, but for rounding."""
+STREAM = "stream_"
+"""What the names of files that take a frame at a time begin with."""
 OUTPUT = "probabilities"
 
 
@@ -33,11 +35,27 @@ class InputDescription(Settings):
     meaning: str
 
 
+class StateDescription(Settings):
+    """What a streaming file keeps from frame to frame: axes after the batch, and what it begins with."""
+
+    shape: tuple[int, ...]
+    initial: float = 0.0
+
+
+class StreamingDescription(Settings):
+    """What streaming files take and keep. `frames`: of a clip, after which they answer as certified."""
+
+    frames: int
+    inputs: dict[str, InputDescription]
+    states: dict[str, StateDescription]
+
+
 class BundleDescription(Settings):
     """The content of bundle.json.
 
-    `files`: SHA-256 of every TFLite file, of an ONNX file and of certificate.json. `runtime`: version of
-    ai-edge-litert that ran the files when they were exported.
+    `streaming`: of files that take a frame at a time, where there are any. `files`: SHA-256 of every TFLite
+    file, of an ONNX file and of certificate.json. `runtime`: version of ai-edge-litert that ran the files
+    when they were exported.
     """
 
     bundle_version: int
@@ -51,19 +69,43 @@ class BundleDescription(Settings):
     run: dict[str, Any]
     runtime: str
     notice: str
+    streaming: StreamingDescription | None = None
 
 
 def model_file(variant: str) -> str:
-    """The name of the TFLite file, or of the ONNX file.
+    """Name of the file that takes clips, a TFLite file but for ONNX.
 
     Raises:
         RefusedError: an unknown variant.
     """
     if variant == ONNX:
         return "model.onnx"
+    return f"model_{_known(variant)}.tflite"
+
+
+def stream_file(variant: str) -> str:
+    """Name of the TFLite file that takes a frame at a time.
+
+    Raises:
+        RefusedError: an unknown variant.
+    """
+    return f"{STREAM}{_known(variant)}.tflite"
+
+
+def certified_file(name: str) -> str:
+    """The file of a certificate's entry.
+
+    >>> certified_file("int8"), certified_file("stream_int8"), certified_file("onnx")
+    ('model_int8.tflite', 'stream_int8.tflite', 'model.onnx')
+    """
+    variant = name.removeprefix(STREAM)
+    return model_file(variant) if variant == name else stream_file(variant)
+
+
+def _known(variant: str) -> str:
     if variant not in ALL_VARIANTS:
         raise RefusedError(f'variant must be one of {", ".join(ALL_VARIANTS)}. Received: "{variant}"')
-    return f"model_{variant}.tflite"
+    return variant
 
 
 def read_bundle(bundle: Path) -> BundleDescription:
@@ -90,13 +132,12 @@ def read_bundle(bundle: Path) -> BundleDescription:
         raise RefusedError(explain_invalid(error, BUNDLE_FILE)) from error
 
 
-def checked_model(bundle: Path, description: BundleDescription, variant: str) -> bytes:
-    """The TFLite file's bytes.
+def checked_file(bundle: Path, description: BundleDescription, name: str) -> bytes:
+    """The bytes of the TFLite file `name`.
 
     Raises:
         RefusedError: the file is missing or is not the one that was exported.
     """
-    name = model_file(variant)
     try:
         content = (bundle / name).read_bytes()
     except OSError as error:

@@ -14,7 +14,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from pipelines.config import Settings
 from pipelines.schema import RefusedError
 from tfgma.aggregation import AGGREGATIONS, check_probabilities
-from tfgma.bundle import EXACT, model_file
+from tfgma.bundle import EXACT, STREAM, certified_file
 from tfgma.comparison import differences
 from tfgma.intervals import LEVEL, METHOD, RESAMPLES, SEED
 from tfgma.metrics import classification_metrics
@@ -74,6 +74,8 @@ def certify(
     Returns:
         `fold`, `clips`, `subjects`, `limits`, `machine`, how `interval` was computed, and `variants`, each
         with what `compare` gives, `failures` (sentences; none where it may be used) and what the file costs.
+        Files that take a frame at a time have STREAM before their variant, and are compared by what they
+        answer after a clip's last frame.
     """
     return {
         "certificate_version": CERTIFICATE_VERSION,
@@ -166,7 +168,7 @@ def compare(network: Predictions, file: Predictions) -> dict[str, Any]:
 def _certified(name: str, network: Predictions, candidate: Candidate, limits: Limits) -> dict[str, Any]:
     found = compare(network, candidate.predictions)
     return {
-        "file": model_file(name),
+        "file": certified_file(name),
         "sha256": hashlib.sha256(candidate.content).hexdigest(),
         "bytes": len(candidate.content),
         "failures": failures(name, found, limits),
@@ -184,7 +186,7 @@ def failures(variant: str, found: Mapping[str, Any], limits: Limits) -> list[str
         return ["its answers are not probabilities"]
     said = []
     largest = found["clip"]["max_delta"]
-    if variant in EXACT and largest > limits.float32_difference:
+    if variant.removeprefix(STREAM) in EXACT and largest > limits.float32_difference:
         said.append(
             f"a clip's probability is off by {largest:.2g}, {limits.float32_difference:.2g} is allowed"
         )

@@ -172,6 +172,29 @@ class TwoStream3DSettings(ModelSettings):
         return self.video_backbone if over_time else self.image_backbone
 
 
+class TemporalShiftSettings(ModelSettings):
+    """Frames and flows one after the other, each seeing what was before it; a tablet can answer meanwhile."""
+
+    family: Literal["temporal_shift"] = "temporal_shift"
+    streams: Literal["both", "frames", "flow"] = "both"
+    frames_backbone: str = "efficientnet_lite0"
+    flow_backbone: str = "efficientnet_lite0"
+    width: int = Field(64, ge=4, le=256)
+    shift_share: float = Field(0.125, gt=0, lt=1)
+    frames_weights: str | None = None
+    flow_weights: str | None = None
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    def trunk_weights(self) -> dict[str, tuple[str, str]]:
+        """See ModelSettings."""
+        return _given(
+            {
+                "frames-": (self.frames_weights, self.frames_backbone),
+                "flow-": (self.flow_weights, self.flow_backbone),
+            }
+        )
+
+
 class StamSettings(ModelSettings):
     """Joints over time, with attention over joints and clips."""
 
@@ -194,6 +217,7 @@ AnyModelSettings = Annotated[
     | VideoSettings
     | SlowFastSettings
     | TwoStream3DSettings
+    | TemporalShiftSettings
     | StamSettings,
     Field(discriminator="family"),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,25 @@ import tensorflow as tf
 
 from pipelines.build import read_index
 from pipelines.dataset import clip_dataset, shard_paths
+from pipelines.inputs import spread
 from pipelines.sampling import Sampling
 from tfgma.answers import Answerer, answers_of, predict_each
-from tfgma.bundle import ONNX, model_file
+from tfgma.bundle import ONNX, STREAM, certified_file
 from tfgma.certificate import Limits, Making, decisions, failures
 from tfgma.inference import TFLiteModel
 from tfgma.latency import Runnable
+from tfgma.models.families import FAMILIES
+from tfgma.models.temporal_shift import RUNNING_MEAN
 from tfgma.onnx_file import convert_onnx
 from tfgma.runs import MODEL_FILE, Predictions, fold_folder, read_run, study_of
-from tfgma.tflite import Int8Converter, convert, convert_int16, save_model
+from tfgma.streaming import StreamingModel, clip_steps
+from tfgma.tflite import Clips, Int8Converter, convert, convert_int16, save_model
 from tfgma.weights.pretrained import load_network
 
 SAVED_MODEL = "saved_model"
 CALIBRATION_CLIPS = 120
+CALIBRATION_STEPS = 4
+"""Of each of those clips, for files that stream: neighbouring frames are alike."""
 LOSSES_OVER_CLIPS = 8
 MOST_MEAN_DELTA = 0.02
 """Of a clip's probability; int8 of networks that quantise well is off by a tenth of that."""
@@ -35,7 +41,10 @@ MOST_MEAN_DELTA = 0.02
 
 @dataclass(frozen=True)
 class ConversionTask:
-    """What is converted: fold `fold` of `run` as `variants`, into `folder`, by `limits`."""
+    """What is converted: fold `fold` of `run` as `variants`, into `folder`, by `limits`.
+
+    `streaming`: each variant also as a file that takes a frame at a time.
+    """
 
     run: Path
     fold: int
@@ -43,6 +52,33 @@ class ConversionTask:
     folder: Path
     limits: Limits
     int8_io: bool = False
+    streaming: bool = False
+
+
+@dataclass(frozen=True)
+class Form:
+    """A network for clips, or the same network for one frame at a time.
+
+    `network`: of the clips. `saved_model`: of batch 1. `calibration`: inputs that its files may meet.
+    `answers_of_file`: what a file answers for clips. `float_layer`: one that int8 files compute in float32.
+    `int8_io`: whether they take and give int8. `losses_over`: so many inputs.
+    """
+
+    network: keras.Model
+    saved_model: Path
+    calibration: Clips
+    answers_of_file: Callable[[bytes], Answerer]
+    float_layer: str | None
+    int8_io: bool
+    losses_over: int
+
+    def int8_converter(self) -> Int8Converter:
+        """Measures what int8 is made by."""
+        return Int8Converter(
+            self.saved_model,
+            self.calibration,
+            lambda tensor: layer_of(tensor, {RUNNING_MEAN}) == self.float_layer,
+        )
 
 
 def write_models(task: ConversionTask, tell: Callable[[int, str], None]) -> dict[str, Making]:
@@ -52,70 +88,128 @@ def write_models(task: ConversionTask, tell: Callable[[int, str], None]) -> dict
     more than MOST_MEAN_DELTA in the mean over its clips, computes in float32 where int8 loses most: in one
     tensor, two, four and so on, until it decides as the network, or half of them are float32.
 
+    Returns:
+        Variant, with STREAM before it for files that take a frame at a time -> how it was made.
+
     Raises:
         RefusedError: the network needs operators that are not builtin, or a package is missing.
     """
     network = load_network(fold_folder(task.run, task.fold) / MODEL_FILE)
     tell(0, "SavedModel")
     save_model(network, task.folder / SAVED_MODEL)
-    made = {}
-    with tempfile.TemporaryDirectory(dir=task.folder) as folder:
-        single = Path(folder)
-        save_model(network, single, batch=1)
-        for number, variant in enumerate(task.variants, start=1):
-            tell(number, variant)
-            made[variant] = Making()
-            if variant == "int8":
-                content, made[variant] = _int8(task, network, single)
-            elif variant == ONNX:
-                content = convert_onnx(network)
-            elif variant == "int16":
-                content = convert_int16(single, lambda: _calibration_clips(task, network))
-            else:
-                content = convert(single, variant)
-            (task.folder / model_file(variant)).write_bytes(content)
+    made: dict[str, Making] = {}
+    for name in ("", STREAM) if task.streaming else ("",):
+        with tempfile.TemporaryDirectory(dir=task.folder) as folder:
+            form = _form(name, task, network, Path(folder))
+            for variant in streamed(task.variants) if name == STREAM else task.variants:
+                file = f"{name}{variant}"
+                tell(len(made) + 1, file)
+                made[file] = Making()
+                if variant == "int8":
+                    content, made[file] = _int8(task, form)
+                elif variant == ONNX:
+                    content = convert_onnx(network)
+                elif variant == "int16":
+                    content = convert_int16(form.saved_model, form.calibration)
+                else:
+                    content = convert(form.saved_model, variant)
+                (task.folder / certified_file(file)).write_bytes(content)
     return made
 
 
-def int8_losses(task: ConversionTask, tell: Callable[[int, str], None]) -> dict[str, float]:
-    """Layer -> what int8 loses in it, the largest first."""
+def streamed(variants: Sequence[str]) -> list[str]:
+    """Those that are also written for one frame at a time: the TFLite files."""
+    return [variant for variant in variants if variant != ONNX]
+
+
+def int8_losses(task: ConversionTask, tell: Callable[[int, str], None], name: str = "") -> dict[str, float]:
+    """Layer -> what int8 loses in it, the largest first; `name`: "" for clips, STREAM for frames."""
     network = load_network(fold_folder(task.run, task.fold) / MODEL_FILE)
     with tempfile.TemporaryDirectory() as folder:
-        save_model(network, Path(folder), batch=1)
-        return _by_layer(_int8_converter(task, network, Path(folder)).losses(LOSSES_OVER_CLIPS), network)
+        form = _form(name, task, network, Path(folder))
+        return _by_layer(form.int8_converter().losses(form.losses_over), network)
 
 
-def _int8(task: ConversionTask, network: keras.Model, saved_model: Path) -> tuple[bytes, Making]:
-    converter = _int8_converter(task, network, saved_model)
-    data = fold_clips(task.run, task.fold, "val", network)
+def _form(name: str, task: ConversionTask, network: keras.Model, folder: Path) -> Form:
+    """Written to `folder`."""
+
+    def clips() -> Iterator[dict[str, np.ndarray]]:
+        return _calibration_clips(task, network)
+
+    if name != STREAM:
+        save_model(network, folder, batch=1)
+        return Form(
+            network=network,
+            saved_model=folder,
+            calibration=clips,
+            answers_of_file=lambda content: answers_of_file(TFLiteModel(content)),
+            float_layer=None,
+            int8_io=task.int8_io,
+            losses_over=LOSSES_OVER_CLIPS,
+        )
+    streaming = FAMILIES[study_of(read_run(task.run)).model.family].streaming
+    assert streaming is not None
+    step = streaming(network)
+    save_model(step, folder, batch=1, states=state_names(step))
+    return Form(
+        network=network,
+        saved_model=folder,
+        calibration=lambda: _calibration_steps(convert(folder, "float32"), clips()),
+        answers_of_file=lambda content: answers_of_stream(StreamingModel(content)),
+        # A sum without an end has no scale in 8 bits, and its number of frames needs more than 256 values.
+        float_layer=RUNNING_MEAN,
+        int8_io=False,
+        losses_over=LOSSES_OVER_CLIPS * CALIBRATION_STEPS,
+    )
+
+
+def _calibration_steps(
+    float_file: bytes, clips: Iterator[dict[str, np.ndarray]]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Frames spread over each of `clips`, with the states that they meet."""
+    model = StreamingModel(float_file)
+    for clip in clips:
+        model.reset()
+        steps = list(clip_steps(clip))
+        chosen = spread(min(CALIBRATION_STEPS, len(steps)), len(steps))
+        for number, inputs in enumerate(steps):
+            if number in chosen:
+                yield {name: values[None] for name, values in inputs.items()} | model.states
+            model.step(**inputs)
+
+
+def state_names(step: keras.Model) -> list[str]:
+    """What a network that takes a frame at a time gives for the next frame."""
+    return [name for name in step.output if name in step.input]
+
+
+def _int8(task: ConversionTask, form: Form) -> tuple[bytes, Making]:
+    converter = form.int8_converter()
+    data = fold_clips(task.run, task.fold, "val", form.network)
     classes = read_run(task.run)["classes"]
 
     def answers(answer: Answerer) -> Predictions:
         return predict_each({"": answer}, data, classes, task.fold, "val")[""]
 
-    wanted = answers(answers_of(network))
+    wanted = answers(answers_of(form.network))
 
     def decides_alike(content: bytes) -> bool:
-        found = decisions(wanted, answers(answers_of_file(TFLiteModel(content))))
+        found = decisions(wanted, answers(form.answers_of_file(content)))
         return not failures("int8", found, task.limits) and found["clip"]["mean_delta"] <= MOST_MEAN_DELTA
 
-    content = converter.convert(int8_io=task.int8_io)
+    content = converter.convert(int8_io=form.int8_io)
     if decides_alike(content):
         return content, Making()
     # Asked only now: it takes longer than the conversion, and several times its memory.
-    losses = converter.losses(LOSSES_OVER_CLIPS)
+    losses = converter.losses(form.losses_over)
     floats: list[str] = []
     for count in rungs(len(losses)):
         floats = list(losses)[:count]
-        content = converter.convert(floats, int8_io=task.int8_io)
+        content = converter.convert(floats, int8_io=form.int8_io)
         if decides_alike(content):
             break
-    layers = layer_names(network)
-    return content, Making(tuple(layer_of(name, layers) for name in floats), _by_layer(losses, network))
-
-
-def _int8_converter(task: ConversionTask, network: keras.Model, saved_model: Path) -> Int8Converter:
-    return Int8Converter(saved_model, lambda: _calibration_clips(task, network))
+    layers = layer_names(form.network)
+    return content, Making(tuple(layer_of(name, layers) for name in floats), _by_layer(losses, form.network))
 
 
 def _by_layer(losses: dict[str, float], network: keras.Model) -> dict[str, float]:
@@ -157,6 +251,11 @@ def rungs(tensors: int) -> list[int]:
 def answers_of_file(model: Runnable) -> Answerer:
     """What a file answers, for batches of one."""
     return lambda inputs: model(inputs).astype(np.float64)[None]
+
+
+def answers_of_stream(model: StreamingModel) -> Answerer:
+    """What a file that takes a frame at a time answers after the last one, for batches of one."""
+    return lambda inputs: model.answer(inputs).astype(np.float64)[None]
 
 
 def fold_clips(

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,37 @@ from tfgma.bundle import (
     CERTIFICATE_FILE,
     ONNX,
     OUTPUT,
+    STREAM,
     VARIANTS,
     InputDescription,
+    StateDescription,
+    StreamingDescription,
+    certified_file,
     model_file,
 )
 from tfgma.certificate import Candidate, Limits, Making, certify, decisions, failures, refuse_failed
 from tfgma.comparison import FIGURES
 from tfgma.config import StudyConfig
-from tfgma.conversion import ConversionTask, answers_of_file, fold_clips, int8_losses, write_models
+from tfgma.conversion import (
+    ConversionTask,
+    answers_of_file,
+    answers_of_stream,
+    fold_clips,
+    int8_losses,
+    state_names,
+    streamed,
+    write_models,
+)
 from tfgma.evaluation import fold_metrics
 from tfgma.intervals import LEVEL
-from tfgma.latency import machine, measure, opened
+from tfgma.latency import Runnable, machine, measure, opened
+from tfgma.models.families import FAMILIES
+from tfgma.models.temporal_shift import FrameMean
 from tfgma.onnx_file import require_onnx
 from tfgma.processes import run_apart
 from tfgma.report import render
 from tfgma.runs import MODEL_FILE, REPORT_FILE, fold_folder, read_run, study_of, write_json
+from tfgma.streaming import StreamingModel
 from tfgma.weights.pretrained import load_network
 
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
@@ -46,6 +63,10 @@ MEANINGS = {
     "fast": "as frames, all of them",
     "flow": "x0, y0, x1, y1, ... in -1..1 of max_flow_px, positive right and down",
     "pose": "joint features (x, y, velocity, acceleration, displacement) of 18 joints in short clips",
+}
+STREAM_MEANINGS = {
+    "frame": "RGB of the upright masked body, (0..1 - mean) / std",
+    "flow": "x, y from the frame before, in -1..1 of max_flow_px, positive right and down; 0 with the first",
 }
 
 Progress = Callable[[int, int, str], None]
@@ -59,6 +80,7 @@ def export(
     variants: Sequence[str] = VARIANTS,
     limits: Limits | None = None,
     int8_io: bool = False,
+    streaming: bool = False,
     isolated: bool = True,
     progress: Progress = lambda done, total, text: None,
 ) -> dict[str, Any]:
@@ -74,13 +96,16 @@ def export(
         variants: of ALL_VARIANTS, and ONNX.
         limits: how far a file may be off; default `Limits()`.
         int8_io: whether the int8 file takes and gives int8.
+        streaming: whether each variant is also written as a file that takes a frame at a time, whose inputs
+            and states are float32.
         isolated: whether files are converted in a process of their own; if not, on TensorFlow alone.
         progress: is told steps done, of all, and what comes next.
 
     Raises:
         RefusedError: not a run, an untrained fold, an unknown variant, the data set is gone, `out` is not
-            empty, the network needs operators beyond the builtin ones, a file differs from the network by
-            more than `limits`, or ONNX is asked for without its packages.
+            empty, a network that looks ahead cannot stream, the network needs operators beyond the builtin
+            ones, a file differs from the network by more than `limits`, or ONNX is asked for without its
+            packages.
     """
     limits = limits or Limits()
     content = read_run(run)
@@ -92,16 +117,24 @@ def export(
     files = {variant: model_file(variant) for variant in variants}
     if ONNX in files:
         require_onnx()
+    if streaming and FAMILIES[config.model.family].streaming is None:
+        able = ", ".join(name for name, family in FAMILIES.items() if family.streaming)
+        raise RefusedError(
+            f"--streaming needs a network that never looks ahead, of the family {able}. "
+            f'Received: "{config.model.family}". Leave --streaming out, or train configs/stream_gma.yaml'
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RefusedError(f"--out must be a new or empty folder. Received: {str(out)!r}")
-    steps = 2 * len(files) + 2
+    steps = 2 * (len(files) + (len(streamed(variants)) if streaming else 0)) + 2
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     except OSError as error:
         raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
     try:
-        task = ConversionTask(run.resolve(), fold, tuple(files), building.resolve(), limits, int8_io)
+        task = ConversionTask(
+            run.resolve(), fold, tuple(files), building.resolve(), limits, int8_io, streaming
+        )
         certificate = write_and_certify(
             task, isolated=isolated, tell=lambda number, text: progress(number, steps, text)
         )
@@ -109,6 +142,8 @@ def export(
         write_json(building / CERTIFICATE_FILE, certificate)
         network = load_network(fold_folder(run, fold) / MODEL_FILE)
         description = _describe(run, content, config, fold, network, building, certificate)
+        if streaming:
+            description["streaming"] = _describe_streaming(config, network)
         write_json(building / BUNDLE_FILE, description)
         card = render(
             "MODEL_CARD.md.j2", bundle=description, certificate=certificate, config=config, fold=fold
@@ -121,6 +156,7 @@ def export(
             figures=FIGURES,
             level_share=f"{100 * LEVEL:.0f} %",
             cell_paints=(),
+            streaming=streaming,
         )
         (building / REPORT_FILE).write_text(page, encoding="utf-8")
         building.chmod(0o755)
@@ -138,7 +174,7 @@ def write_and_certify(
 ) -> dict[str, Any]:
     """Writes a fold's SavedModel and other files and returns their certificate, whatever it says.
 
-    `tell`: of twice as many steps as variants, and two.
+    `tell`: of twice as many steps as files, and two.
 
     Raises:
         RefusedError: as `export`, but for files that differ.
@@ -146,22 +182,31 @@ def write_and_certify(
     made = _write_models(task, tell, isolated)
     tell(len(made) + 1, "answers to the test clips")
     network = load_network(fold_folder(task.run, task.fold) / MODEL_FILE)
-    contents = {variant: (task.folder / model_file(variant)).read_bytes() for variant in made}
-    models = {variant: opened(task.folder / model_file(variant)) for variant in made}
+    contents = {name: (task.folder / certified_file(name)).read_bytes() for name in made}
+    models: dict[str, Runnable] = {}
     answerers: dict[str, Answerer] = {"": answers_of(network)}
-    answerers |= {variant: answers_of_file(model) for variant, model in models.items()}
+    for name, content in contents.items():
+        if name.startswith(STREAM):
+            models[name] = stream = StreamingModel(content)
+            answerers[name] = answers_of_stream(stream)
+        else:
+            models[name] = opened(task.folder / certified_file(name))
+            answerers[name] = answers_of_file(models[name])
     data = fold_clips(task.run, task.fold, "test", network)
     answers = predict_each(answerers, data, read_run(task.run)["classes"], task.fold, "test")
-    plain = "int8" in made and not made["int8"].losses
-    if plain and failures("int8", decisions(answers[""], answers["int8"]), task.limits):
-        tell(len(made) + 1, "which layers lose most")
-        made["int8"] = Making(losses=_apart(int8_losses, task, lambda *_: None, isolated))
+    for form in ("", STREAM):
+        name = f"{form}int8"
+        plain = name in made and not made[name].losses
+        if plain and failures(name, decisions(answers[""], answers[name]), task.limits):
+            tell(len(made) + 1, "which layers lose most")
+            losses = _apart(partial(int8_losses, name=form), task, lambda *_: None, isolated)
+            made[name] = Making(losses=losses)
     candidates = {}
-    for number, (variant, content) in enumerate(contents.items(), start=len(made) + 2):
-        tell(number, f"latency of {variant}")
-        costs = measure(task.folder / model_file(variant))
-        operators = models[variant].operators
-        candidates[variant] = Candidate(content, operators, answers[variant], made[variant], costs)
+    for number, (name, content) in enumerate(contents.items(), start=len(made) + 2):
+        tell(number, f"latency of {name}")
+        costs = measure(task.folder / certified_file(name))
+        operators = models[name].operators
+        candidates[name] = Candidate(content, operators, answers[name], made[name], costs)
     return certify(answers[""], candidates, task.limits, machine())
 
 
@@ -234,3 +279,21 @@ def _describe(
         "runtime": certificate["machine"]["ai_edge_litert"],
         "notice": NOTICE,
     }
+
+
+def _describe_streaming(config: StudyConfig, network: keras.Model) -> dict[str, Any]:
+    make = FAMILIES[config.model.family].streaming
+    assert make is not None
+    step = make(network)
+    shapes = {tensor.name: tensor.shape[1:] for tensor in step.inputs}
+    states = state_names(step)
+    (frames,) = {layer.frames for layer in network.layers if isinstance(layer, FrameMean)}
+    return StreamingDescription(
+        frames=frames,
+        inputs={
+            name: InputDescription(shape=shape, meaning=STREAM_MEANINGS[name])
+            for name, shape in shapes.items()
+            if name not in states
+        },
+        states={name: StateDescription(shape=shapes[name]) for name in sorted(states)},
+    ).model_dump()

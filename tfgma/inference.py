@@ -16,7 +16,7 @@ from pipelines.optional import load
 from pipelines.process import ProcessReport, video_clips
 from pipelines.schema import RefusedError
 from pipelines.tools import ONE_VIDEO_THREADS, standard_tools
-from tfgma.bundle import OUTPUT, checked_model, read_bundle
+from tfgma.bundle import OUTPUT, checked_file, model_file, read_bundle
 
 THREADS = 2
 
@@ -41,7 +41,8 @@ class TFLiteModel:
                     f"Received: {', '.join(foreign)}. Export it again"
                 )
             self._interpreter.allocate_tensors()  # finds every operator's kernel now
-            self._run = self._interpreter.get_signature_runner()
+            # Not kept: it allocates anew for each clip, and while it is there nothing else may run the file.
+            signature = self._interpreter.get_signature_runner()
         except RefusedError:
             raise
         except ValueError as error:
@@ -53,13 +54,13 @@ class TFLiteModel:
             ) from error
         except RuntimeError as error:
             raise _unknown_operators(error) from error
-        outputs = sorted(self._run.get_output_details())
-        if OUTPUT not in outputs:
+        self._output_details = dict(sorted(signature.get_output_details().items()))
+        if OUTPUT not in self._output_details:
             raise RefusedError(
-                f"a model's signature must answer {OUTPUT}. Received: {', '.join(outputs)}. Export it again"
+                f"a model's signature must answer {OUTPUT}. Received: {', '.join(self._output_details)}. "
+                "Export it again"
             )
-        self._input_details = dict(sorted(self._run.get_input_details().items()))
-        self._output_details = self._run.get_output_details()[OUTPUT]
+        self._input_details = dict(sorted(signature.get_input_details().items()))
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -83,10 +84,11 @@ class TFLiteModel:
             RefusedError: an input is missing, is not known, or has another shape or dtype.
         """
         check_inputs(inputs, self.input_shapes)
-        answer = self._run(
-            **{name: _quantised(inputs[name], detail) for name, detail in self._input_details.items()}
-        )[OUTPUT]
-        return _dequantised(answer, self._output_details)[0]
+        for name, detail in self._input_details.items():
+            self._interpreter.set_tensor(detail["index"], _quantised(inputs[name], detail))
+        self._interpreter.invoke()
+        answer = self._output_details[OUTPUT]
+        return _dequantised(self._interpreter.get_tensor(answer["index"]), answer)[0]
 
 
 def check_inputs(inputs: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -191,7 +193,7 @@ class Predictor:
             RefusedError: not a bundle, an unknown variant, a changed file, or no pose network.
         """
         self.description = read_bundle(bundle)
-        self._model = TFLiteModel(checked_model(bundle, self.description, variant))
+        self._model = TFLiteModel(checked_file(bundle, self.description, model_file(variant)))
         self._buffers = [
             input_buffers(self.description.inputs, self.description.build.clip, self.description.sampling)
             for _ in range(2)

@@ -7,7 +7,7 @@ padded with zeros by half their kernel on both sides, as in PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -23,6 +23,14 @@ MOMENTUM = 0.9
 ONEDNN_MIN_STRIDED_CHANNELS = 16
 
 Shape = tuple[int | None, ...]
+
+Mixing = Callable[[keras.KerasTensor, str], keras.KerasTensor]
+"""What a block's branch does first, with what it is given and a layer's name: mixes frames, or nothing."""
+
+
+def no_mixing(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """`x` itself."""
+    return x
 
 
 def strided_length(length: int, stride: int) -> int:
@@ -75,10 +83,11 @@ class FoldFrames(keras.Layer):
         return (None if batch is None or frames is None else batch * frames, *rest)
 
 
-class _Folded(keras.Layer):
+class Folded(keras.Layer):
     """A layer that is told how many frames a clip has."""
 
     def __init__(self, frames: int, **options: Any) -> None:
+        """`frames`: frames of one clip."""
         super().__init__(**options)
         if frames < 1:
             raise RefusedError(f"frames must be at least 1. Received: {frames}")
@@ -93,7 +102,7 @@ class _Folded(keras.Layer):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class UnfoldFrames(_Folded):
+class UnfoldFrames(Folded):
     """(B * frames, ...) -> (B, frames, ...)."""
 
     def call(self, inputs: Any) -> Any:
@@ -106,7 +115,7 @@ class UnfoldFrames(_Folded):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class StackFrames(_Folded):
+class StackFrames(Folded):
     """A clip's frames below each other: (B * frames, H, W, C) -> (B, frames * H, W, C).
 
     What 2D layers do over the whole of that picture they do over time and space.
@@ -125,7 +134,7 @@ class StackFrames(_Folded):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class UnstackFrames(_Folded):
+class UnstackFrames(Folded):
     """The inverse of `StackFrames`: (B, frames * H, W, C) -> (B * frames, H, W, C)."""
 
     def call(self, inputs: Any) -> Any:
@@ -141,7 +150,7 @@ class UnstackFrames(_Folded):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class TemporalStride(_Folded):
+class TemporalStride(Folded):
     """Each clip's frames 0, stride, 2 * stride, ..."""
 
     def __init__(self, frames: int, stride: int, **options: Any) -> None:
@@ -165,7 +174,7 @@ class TemporalStride(_Folded):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class TemporalMaxPooling(_Folded):
+class TemporalMaxPooling(Folded):
     """The maximum over each `size` frames; frames that are left over at the end are dropped."""
 
     def __init__(self, frames: int, size: int = 2, **options: Any) -> None:
@@ -192,7 +201,7 @@ class TemporalMaxPooling(_Folded):
         return super().get_config() | {"size": self.size}
 
 
-class _FoldedConvolution(_Folded):
+class _FoldedConvolution(Folded):
     """What dense and depthwise convolutions over folded frames share.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
+from pipelines.optional import load
 from pipelines.schema import RefusedError
 from tfgma.bundle import OUTPUT
 from tfgma.outputs import LOGITS, probabilities_of
@@ -26,19 +27,22 @@ Clips = Callable[[], Iterator[dict[str, np.ndarray]]]
 """Gives clips one after the other, as inputs by name, each (1, ...) float32."""
 
 
-def save_model(network: keras.Model, path: Path, batch: int | None = None) -> None:
-    """Writes a SavedModel: named inputs -> `probabilities`; any batch size by default."""
+def save_model(
+    network: keras.Model, path: Path, batch: int | None = None, states: Collection[str] = ()
+) -> None:
+    """Writes a SavedModel: named inputs -> `probabilities` and `states`; any batch size by default."""
     archive = keras.export.ExportArchive()
     archive.track(network)
     specs = {
         tensor.name: tf.TensorSpec((batch, *tensor.shape[1:]), tf.float32, name=tensor.name)
         for tensor in network.inputs
     }
-    archive.add_endpoint(
-        SIGNATURE,
-        lambda inputs: {OUTPUT: probabilities_of(network(inputs, training=False)[LOGITS])},
-        input_signature=[specs],
-    )
+
+    def answer(inputs: dict[str, Any]) -> dict[str, Any]:
+        found = network(inputs, training=False)
+        return {OUTPUT: probabilities_of(found[LOGITS])} | {name: found[name] for name in states}
+
+    archive.add_endpoint(SIGNATURE, answer, input_signature=[specs])
     archive.write_out(str(path), verbose=False)
 
 
@@ -82,12 +86,15 @@ class Int8Converter:
     Weights are quantised by channel, activations by tensor.
     """
 
-    def __init__(self, saved_model: Path, clips: Clips) -> None:
+    def __init__(
+        self, saved_model: Path, clips: Clips, is_float: Callable[[str], bool] = lambda name: False
+    ) -> None:
         """Measures what every operator gives for `clips`, which stand for all.
 
         Args:
             saved_model: as `convert` takes it.
             clips: inputs of one clip after the other.
+            is_float: tells tensors, by name, that are made in float32 whatever `convert` is told.
 
         Raises:
             RefusedError: as `convert`.
@@ -100,6 +107,9 @@ class Int8Converter:
         self._debugger = _refusing_foreign(
             lambda: tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=clips)
         )
+        interpreter = load("ai_edge_litert.interpreter", "runtime").Interpreter
+        calibrated = interpreter(model_content=self._debugger.calibrated_model)
+        self._floats = [one["name"] for one in calibrated.get_tensor_details() if is_float(one["name"])]
 
     def convert(self, floats: Sequence[str] = (), *, int8_io: bool = False) -> bytes:
         """The file.
@@ -113,7 +123,7 @@ class Int8Converter:
             self._debugger.calibrated_model,
             input_data_type=kind,
             output_data_type=kind,
-            denylisted_nodes=list(floats),
+            denylisted_nodes=[*self._floats, *floats],
         )
 
     def losses(self, clips: int) -> dict[str, float]:

@@ -23,7 +23,6 @@ from tfgma.benchmark_networks import write_onnx_int8
 from tfgma.contenders import Contender, Waiting, noise
 from tfgma.onnx_file import convert_onnx
 from tfgma.onnx_model import ONNXModel
-from tfgma.torch_network import torch_network
 
 FILES = {"float32": Path("a.tflite"), "int8": Path("b.tflite"), "onnx": Path("c.onnx")}
 
@@ -133,18 +132,3 @@ def test_a_file_that_cannot_be_run_ends_its_process(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nonsense")
     with pytest.raises(RefusedError, match=r"a model must be an ONNX file"):
         Waiting(Contender("onnx", "onnx", tmp_path / "model.onnx", 1))
-
-
-def test_pytorch_answers_as_onnx_runtime_does(file: Path) -> None:
-    torch = pytest.importorskip("torch")
-    model = ONNXModel(file.read_bytes())
-    inputs = noise(model.input_shapes)
-    with torch.inference_mode():
-        found = torch_network(file.read_bytes())(*map(torch.from_numpy, inputs.values()))
-    np.testing.assert_allclose(found.numpy()[0], model(inputs), atol=1e-5)
-
-
-def test_an_operator_that_pytorch_is_not_given_is_named() -> None:
-    pytest.importorskip("torch")
-    with pytest.raises(RefusedError, match=r"a network for PyTorch must consist of Conv.* Received: Slice\."):
-        torch_network(convert_onnx(small("frame_fusion")))

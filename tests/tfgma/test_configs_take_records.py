@@ -47,7 +47,9 @@ def small(path):
             values["model"][name] = "resnet10"
         if name.endswith("_weights"):
             values["model"][name] = None
-    values["inputs"]["num_flows"] = None
+    # Frames that go with flows are as many, and one; whole clips otherwise.
+    if values["model"]["family"] != "temporal_shift":
+        values["inputs"]["num_flows"] = None
     values["split"] = {"folds": 3, "val_share": 0.5}
     values["train"] |= {"epochs": 1, "batch_size": 2, "warmup_epochs": 0}
     return StudyConfig.model_validate(values)

@@ -4,5 +4,6 @@ Importing this package registers its layers with Keras, so that `keras.saving.lo
 """
 
 from tfgma.models.catalogue import NETWORKS
+from tfgma.models.families import FAMILIES
 
-__all__ = ["NETWORKS"]
+__all__ = ["FAMILIES", "NETWORKS"]

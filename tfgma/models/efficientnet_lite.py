@@ -14,6 +14,7 @@ import keras
 from keras import layers
 
 from pipelines.schema import RefusedError
+from tfgma.layers import Mixing, no_mixing
 
 EPSILON = 1e-3
 MOMENTUM = 0.99
@@ -62,7 +63,9 @@ STAGES = (
 )
 
 
-def efficientnet_lite(variant: str, input_shape: Sequence[int], *, prefix: str = "") -> keras.Model:
+def efficientnet_lite(
+    variant: str, input_shape: Sequence[int], *, prefix: str = "", mixing: Mixing = no_mixing
+) -> keras.Model:
     """An EfficientNet-Lite without its head.
 
     The published ImageNet weights expect RGB pictures of (value 0..255 - 127) / 128.
@@ -71,6 +74,7 @@ def efficientnet_lite(variant: str, input_shape: Sequence[int], *, prefix: str =
         variant: a key of VARIANTS.
         input_shape: (H, W, C), any number of channels.
         prefix: what all layers' names begin with; what follows is the published name, with "-" for ".".
+        mixing: what the branch of every block with a shortcut begins with.
 
     Returns:
         (B, H, W, C) float32 -> (B, H/32, W/32, 1280) float32, sizes rounded up.
@@ -91,7 +95,7 @@ def efficientnet_lite(variant: str, input_shape: Sequence[int], *, prefix: str =
         filters = _scaled(stage.filters, scale.width)
         for repeat in range(repeats):
             stride = stage.stride if repeat == 0 else 1
-            x = _block(x, stage, stride, filters, f"{prefix}_blocks-{number}-")
+            x = _block(x, stage, stride, filters, f"{prefix}_blocks-{number}-", mixing)
             number += 1
     x = _norm(_conv(x, HEAD_FILTERS, f"{prefix}_conv_head"), f"{prefix}_bn1")
     return keras.Model(inputs, _relu6(x, f"{prefix}head_relu"), name=f"{prefix}{variant}")
@@ -104,9 +108,12 @@ def _scaled(filters: int, width: float) -> int:
     return nearest if nearest >= 0.9 * wanted else nearest + FILTERS_DIVISOR
 
 
-def _block(x: keras.KerasTensor, stage: Stage, stride: int, filters: int, prefix: str) -> keras.KerasTensor:
+def _block(
+    x: keras.KerasTensor, stage: Stage, stride: int, filters: int, prefix: str, mixing: Mixing
+) -> keras.KerasTensor:
     """An inverted bottleneck: more channels, depthwise, fewer channels; a shortcut where shapes agree."""
-    y = x
+    shortcut = stride == 1 and x.shape[-1] == filters
+    y = mixing(x, f"{prefix}shift") if shortcut else x
     if stage.expansion > 1:
         y = _conv(y, stage.expansion * x.shape[-1], f"{prefix}_expand_conv")
         y = _relu6(_norm(y, f"{prefix}_bn0"), f"{prefix}expand_relu")
@@ -120,7 +127,7 @@ def _block(x: keras.KerasTensor, stage: Stage, stride: int, filters: int, prefix
     )(y)
     y = _relu6(_norm(y, f"{prefix}_bn1"), f"{prefix}depthwise_relu")
     y = _norm(_conv(y, filters, f"{prefix}_project_conv"), f"{prefix}_bn2")
-    if stride == 1 and x.shape[-1] == filters:
+    if shortcut:
         y = layers.Add(name=f"{prefix}add")([y, x])
     return y
 

@@ -13,6 +13,7 @@ from tfgma.models.cnn_lstm import CNNLSTM
 from tfgma.models.frame_fusion import FrameFusion
 from tfgma.models.slowfast import slowfast_r50
 from tfgma.models.stam import Stam
+from tfgma.models.temporal_shift import TemporalShift, streaming
 from tfgma.models.two_stream import TwoStream
 from tfgma.models.two_stream_3d import TwoStream3D
 from tfgma.models.video_classifier import VideoClassifier
@@ -20,10 +21,14 @@ from tfgma.models.video_classifier import VideoClassifier
 
 @dataclass(frozen=True)
 class Family:
-    """A builder, and the inputs whose shapes it takes as `NAME_shape`."""
+    """A builder, and the inputs whose shapes it takes as `NAME_shape`.
+
+    `streaming`: makes of such a network one that takes a frame at a time, where there is such a form.
+    """
 
     build: Callable[..., keras.Model]
     inputs: tuple[str, ...]
+    streaming: Callable[[keras.Model], keras.Model] | None = None
 
     def __call__(self, shapes: dict[str, tuple[int, ...]], num_classes: int, **options: Any) -> keras.Model:
         """The network for inputs of those shapes (without batch), by name."""
@@ -40,6 +45,7 @@ FAMILIES: dict[str, Family] = {
     "video": Family(VideoClassifier, ("frames",)),
     "slowfast": Family(slowfast_r50, ("slow", "fast")),
     "two_stream_3d": Family(TwoStream3D, ("frames", "flow")),
+    "temporal_shift": Family(TemporalShift, ("frames", "flow"), streaming),
     "stam": Family(Stam, ("pose",)),
 }
 """name -> builder(shapes, num_classes, **options)."""

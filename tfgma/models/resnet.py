@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from pipelines.schema import RefusedError
-from tfgma.layers import convolution, normalization
+from tfgma.layers import Mixing, convolution, no_mixing, normalization
 
 # name -> (block, repeats of it in each stage)
 VARIANTS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -21,7 +21,14 @@ VARIANTS: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 
 
-def resnet(variant: str, input_shape: Sequence[int], *, width: int = 64, prefix: str = "") -> keras.Model:
+def resnet(
+    variant: str,
+    input_shape: Sequence[int],
+    *,
+    width: int = 64,
+    prefix: str = "",
+    mixing: Mixing = no_mixing,
+) -> keras.Model:
     """A residual network without its head.
 
     Args:
@@ -29,6 +36,7 @@ def resnet(variant: str, input_shape: Sequence[int], *, width: int = 64, prefix:
         input_shape: (H, W, C), any number of channels.
         width: channels of the first stage; 64 in the published networks.
         prefix: what all layers' names begin with; what follows is torchvision's name, with "-" for ".".
+        mixing: what the branch of every block begins with.
 
     Returns:
         (B, H, W, C) float32 -> (B, H/32, W/32, features) float32; features is 8 * width for basic blocks and
@@ -43,7 +51,7 @@ def resnet(variant: str, input_shape: Sequence[int], *, width: int = 64, prefix:
     inputs = keras.Input(tuple(input_shape))
     x = resnet_stem(inputs, width, prefix)
     for stage, count in enumerate(repeats):
-        x = resnet_stage(x, block, count, stage, width, prefix)
+        x = resnet_stage(x, block, count, stage, width, prefix, mixing)
     return keras.Model(inputs, x, name=f"{prefix}{variant}")
 
 
@@ -57,13 +65,19 @@ def resnet_stem(x: keras.KerasTensor, width: int, prefix: str) -> keras.KerasTen
 
 
 def resnet_stage(
-    x: keras.KerasTensor, block: str, count: int, stage: int, width: int, prefix: str
+    x: keras.KerasTensor,
+    block: str,
+    count: int,
+    stage: int,
+    width: int,
+    prefix: str,
+    mixing: Mixing = no_mixing,
 ) -> keras.KerasTensor:
     """Stage 0 to 3: `count` blocks ("basic" or "bottleneck"), the first of stages 1 to 3 with stride 2."""
     build = _basic if block == "basic" else _bottleneck
     for number in range(count):
         stride = 2 if number == 0 and stage > 0 else 1
-        x = build(x, width * 2**stage, stride, f"{prefix}layer{stage + 1}-{number}-")
+        x = build(x, width * 2**stage, stride, f"{prefix}layer{stage + 1}-{number}-", mixing)
     return x
 
 
@@ -73,19 +87,19 @@ def _shortcut(x: keras.KerasTensor, filters: int, stride: int, prefix: str) -> k
     return normalization(convolution(x, filters, 1, stride, f"{prefix}downsample-0"), f"{prefix}downsample-1")
 
 
-def _basic(x: keras.KerasTensor, filters: int, stride: int, prefix: str) -> keras.KerasTensor:
-    y = layers.ReLU(name=f"{prefix}relu1")(
-        normalization(convolution(x, filters, 3, stride, f"{prefix}conv1"), f"{prefix}bn1")
-    )
+def _basic(x: keras.KerasTensor, filters: int, stride: int, prefix: str, mixing: Mixing) -> keras.KerasTensor:
+    y = convolution(mixing(x, f"{prefix}shift"), filters, 3, stride, f"{prefix}conv1")
+    y = layers.ReLU(name=f"{prefix}relu1")(normalization(y, f"{prefix}bn1"))
     y = normalization(convolution(y, filters, 3, 1, f"{prefix}conv2"), f"{prefix}bn2")
     y = layers.Add(name=f"{prefix}add")([y, _shortcut(x, filters, stride, prefix)])
     return layers.ReLU(name=f"{prefix}relu2")(y)
 
 
-def _bottleneck(x: keras.KerasTensor, filters: int, stride: int, prefix: str) -> keras.KerasTensor:
-    y = layers.ReLU(name=f"{prefix}relu1")(
-        normalization(convolution(x, filters, 1, 1, f"{prefix}conv1"), f"{prefix}bn1")
-    )
+def _bottleneck(
+    x: keras.KerasTensor, filters: int, stride: int, prefix: str, mixing: Mixing
+) -> keras.KerasTensor:
+    y = convolution(mixing(x, f"{prefix}shift"), filters, 1, 1, f"{prefix}conv1")
+    y = layers.ReLU(name=f"{prefix}relu1")(normalization(y, f"{prefix}bn1"))
     y = layers.ReLU(name=f"{prefix}relu2")(
         normalization(convolution(y, filters, 3, stride, f"{prefix}conv2"), f"{prefix}bn2")
     )
