@@ -72,6 +72,7 @@ NO_TENSORFLOW = {
     "pipelines/process.py",
     "pipelines/duplicates.py",
     "tfgma/inference.py",
+    "tfgma/network_flow.py",
     "tfgma/streaming.py",
     "tfgma/bundle.py",
     "tfgma/pictures.py",

@@ -25,6 +25,10 @@ EXACT = ("float32", ONNX)
 """Files that compute as the network does, but for rounding."""
 STREAM = "stream_"
 """What the names of files that take a frame at a time begin with."""
+FLOW_FILE = "flow.tflite"
+"""Where flow is found by a network: that, from one RGB frame to the next."""
+FLOW = "flow"
+"""What FLOW_FILE answers, and the input that takes it."""
 OUTPUT = "probabilities"
 
 

@@ -20,6 +20,7 @@ from tfgma.bundle import (
     BUNDLE_FILE,
     BUNDLE_VERSION,
     CERTIFICATE_FILE,
+    FLOW_FILE,
     ONNX,
     OUTPUT,
     STREAM,
@@ -44,6 +45,7 @@ from tfgma.conversion import (
     write_models,
 )
 from tfgma.evaluation import fold_metrics
+from tfgma.flow_file import has_flow_network, write_flow
 from tfgma.intervals import LEVEL
 from tfgma.latency import Runnable, machine, measure, opened
 from tfgma.models.families import FAMILIES
@@ -157,6 +159,7 @@ def export(
             level_share=f"{100 * LEVEL:.0f} %",
             cell_paints=(),
             streaming=streaming,
+            files=certified_files(certificate),
         )
         (building / REPORT_FILE).write_text(page, encoding="utf-8")
         building.chmod(0o755)
@@ -207,7 +210,13 @@ def write_and_certify(
         costs = measure(task.folder / certified_file(name))
         operators = models[name].operators
         candidates[name] = Candidate(content, operators, answers[name], made[name], costs)
-    return certify(answers[""], candidates, task.limits, machine())
+    certificate = certify(answers[""], candidates, task.limits, machine())
+    inputs = [tensor.name for tensor in network.inputs]
+    if has_flow_network(study_of(read_run(task.run)).build, inputs):
+        tell(2 * len(made) + 2, FLOW_FILE)
+        found = _apart(write_flow, task, lambda *_: None, isolated)
+        certificate["flow"] = found | measure(task.folder / FLOW_FILE)
+    return certificate
 
 
 def _write_models(
@@ -267,7 +276,7 @@ def _describe(
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(
                 folder / name
-                for name in (CERTIFICATE_FILE, *(one["file"] for one in certificate["variants"].values()))
+                for name in (CERTIFICATE_FILE, *(one["file"] for one in certified_files(certificate)))
             )
         },
         "metrics": fold_metrics(run, fold),
@@ -279,6 +288,11 @@ def _describe(
         "runtime": certificate["machine"]["ai_edge_litert"],
         "notice": NOTICE,
     }
+
+
+def certified_files(certificate: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a certificate says of each file, that of flow last."""
+    return [*certificate["variants"].values(), *([certificate["flow"]] if "flow" in certificate else [])]
 
 
 def _describe_streaming(config: StudyConfig, network: keras.Model) -> dict[str, Any]:

@@ -15,8 +15,17 @@ from pipelines.inputs import clip_inputs, input_buffers
 from pipelines.optional import load
 from pipelines.process import ProcessReport, video_clips
 from pipelines.schema import RefusedError
-from pipelines.tools import ONE_VIDEO_THREADS, standard_tools
-from tfgma.bundle import OUTPUT, checked_file, model_file, read_bundle
+from pipelines.tools import ONE_VIDEO_THREADS, Tools, standard_finder, standard_tools
+from tfgma.bundle import (
+    FLOW,
+    FLOW_FILE,
+    OUTPUT,
+    BundleDescription,
+    checked_file,
+    model_file,
+    read_bundle,
+)
+from tfgma.network_flow import NetworkFlow
 
 THREADS = 2
 
@@ -24,13 +33,14 @@ THREADS = 2
 class TFLiteModel:
     """A TFLite file behind its named inputs and output."""
 
-    def __init__(self, content: bytes, threads: int = THREADS) -> None:
+    def __init__(self, content: bytes, threads: int = THREADS, output: str = OUTPUT) -> None:
         """Loads the file.
 
         Raises:
-            RefusedError: not a TFLite file with one signature that answers `probabilities`, or one with
-                operators that this runtime has not.
+            RefusedError: not a TFLite file with one signature that answers `output`, or one with operators
+                that this runtime has not.
         """
+        self._output = output
         interpreter = load("ai_edge_litert.interpreter", "runtime").Interpreter
         try:
             self._interpreter: Any = interpreter(model_content=content, num_threads=threads)
@@ -55,9 +65,9 @@ class TFLiteModel:
         except RuntimeError as error:
             raise _unknown_operators(error) from error
         self._output_details = dict(sorted(signature.get_output_details().items()))
-        if OUTPUT not in self._output_details:
+        if output not in self._output_details:
             raise RefusedError(
-                f"a model's signature must answer {OUTPUT}. Received: {', '.join(self._output_details)}. "
+                f"a model's signature must answer {output}. Received: {', '.join(self._output_details)}. "
                 "Export it again"
             )
         self._input_details = dict(sorted(signature.get_input_details().items()))
@@ -78,7 +88,9 @@ class TFLiteModel:
         return [name for name in names if name != "DELEGATE"]
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Inputs by name, in any order, each (1, ...) float32 -> (C,) float32 probabilities.
+        """Inputs by name, in any order, each (1, ...) float32 -> the output without its batch, float32.
+
+        That is (C,) probabilities, but for files of flow.
 
         Raises:
             RefusedError: an input is missing, is not known, or has another shape or dtype.
@@ -87,7 +99,7 @@ class TFLiteModel:
         for name, detail in self._input_details.items():
             self._interpreter.set_tensor(detail["index"], _quantised(inputs[name], detail))
         self._interpreter.invoke()
-        answer = self._output_details[OUTPUT]
+        answer = self._output_details[self._output]
         return _dequantised(self._interpreter.get_tensor(answer["index"]), answer)[0]
 
 
@@ -137,6 +149,25 @@ def _unknown_operators(error: Exception) -> RefusedError:
         "the runtime must have every operator of a model, in its version. "
         f"Received: {said}. Update ai-edge-litert, or export the model again"
     )
+
+
+def _tools(bundle: Path, description: BundleDescription) -> Tools:
+    """What finds the body, and flow by the bundle's own file if it has one."""
+    build = description.build
+    sections = set(build.network_sections)
+    if sections == {FLOW} and FLOW_FILE in description.files:
+        model = TFLiteModel(checked_file(bundle, description, FLOW_FILE), ONE_VIDEO_THREADS, FLOW)
+        side = model.input_shapes["frame0"][1]
+
+        def answer(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+            return model({"frame0": first, "frame1": second})[None]
+
+        return Tools(standard_finder(build, ONE_VIDEO_THREADS), NetworkFlow(build.clip.size, side, answer))
+    make_tools = standard_tools
+    if sections:
+        # Only such bundles need the networks' Keras.
+        make_tools = load("tfgma.preprocessing", "train").make_tools
+    return make_tools(build, ONE_VIDEO_THREADS)
 
 
 @dataclass(frozen=True)
@@ -198,11 +229,7 @@ class Predictor:
             input_buffers(self.description.inputs, self.description.build.clip, self.description.sampling)
             for _ in range(2)
         ]
-        make_tools = standard_tools
-        if self.description.build.network_sections:
-            # Only such bundles need the networks' Keras.
-            make_tools = load("tfgma.preprocessing", "train").make_tools
-        self._tools = make_tools(self.description.build, ONE_VIDEO_THREADS)
+        self._tools = _tools(bundle, self.description)
 
     def __enter__(self) -> Self:
         """Itself."""

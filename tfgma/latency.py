@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfgma.bundle import ONNX, model_file
+from tfgma.bundle import FLOW, FLOW_FILE, ONNX, OUTPUT, model_file
 from tfgma.inference import THREADS as DEFAULT_THREADS
 from tfgma.inference import TFLiteModel
 from tfgma.onnx_model import ONNXModel
@@ -34,7 +34,9 @@ def opened(file: Path, threads: int = DEFAULT_THREADS) -> Runnable:
         RefusedError: the file cannot be run.
     """
     content = file.read_bytes()
-    return (ONNXModel if file.name == model_file(ONNX) else TFLiteModel)(content, threads)
+    if file.name == model_file(ONNX):
+        return ONNXModel(content, threads)
+    return TFLiteModel(content, threads, FLOW if file.name == FLOW_FILE else OUTPUT)
 
 
 def measure(file: Path) -> dict[str, Any]:

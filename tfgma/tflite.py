@@ -31,17 +31,27 @@ def save_model(
     network: keras.Model, path: Path, batch: int | None = None, states: Collection[str] = ()
 ) -> None:
     """Writes a SavedModel: named inputs -> `probabilities` and `states`; any batch size by default."""
+
+    def answer(inputs: dict[str, Any]) -> dict[str, Any]:
+        found = network(inputs, training=False)
+        return {OUTPUT: probabilities_of(found[LOGITS])} | {name: found[name] for name in states}
+
+    save_signature(network, path, answer, batch)
+
+
+def save_signature(
+    network: keras.Model,
+    path: Path,
+    answer: Callable[[dict[str, Any]], dict[str, Any]],
+    batch: int | None = None,
+) -> None:
+    """Writes a SavedModel: the network's inputs by their names -> what `answer` makes of them, by name."""
     archive = keras.export.ExportArchive()
     archive.track(network)
     specs = {
         tensor.name: tf.TensorSpec((batch, *tensor.shape[1:]), tf.float32, name=tensor.name)
         for tensor in network.inputs
     }
-
-    def answer(inputs: dict[str, Any]) -> dict[str, Any]:
-        found = network(inputs, training=False)
-        return {OUTPUT: probabilities_of(found[LOGITS])} | {name: found[name] for name in states}
-
     archive.add_endpoint(SIGNATURE, answer, input_signature=[specs])
     archive.write_out(str(path), verbose=False)
 

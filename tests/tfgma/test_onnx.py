@@ -39,6 +39,7 @@ SMALL = {
     "slowfast": {"width": 8, "depths": (1, 1, 1, 1)},
     "two_stream_3d": {"image_backbone": "resnet10", "video_backbone": "slow_r50", "width": 8},
     "stam": {"features": 8},
+    "temporal_shift": {"frames_backbone": "resnet10", "flow_backbone": "resnet10", "width": 8},
 }
 """family -> options of a small network of it."""
 
