@@ -89,6 +89,18 @@ class TwoStreamSettings(ModelSettings):
         )
 
 
+class EdgeSettings(ModelSettings):
+    """One picture, a stack of flows, by a small network for tablets."""
+
+    family: Literal["edge"] = "edge"
+    streams: Literal["both", "image", "flow"] = "both"
+    width: float = Field(0.5, gt=0, le=2)
+    depth: float = Field(1.0, gt=0, le=3)
+    fusion_stage: int = Field(3, ge=1, le=7)
+    head_filters: int = Field(320, ge=8)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
 class ImageSettings(ModelSettings):
     """One picture."""
 
@@ -211,6 +223,7 @@ def _given(weights: dict[str, tuple[str | None, str]]) -> dict[str, tuple[str, s
 
 AnyModelSettings = Annotated[
     TwoStreamSettings
+    | EdgeSettings
     | ImageSettings
     | FrameFusionSettings
     | CNNLSTMSettings

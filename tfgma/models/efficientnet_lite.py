@@ -86,22 +86,45 @@ def efficientnet_lite(
         raise RefusedError(f'variant must be one of {", ".join(VARIANTS)}. Received: "{variant}"')
     scale = VARIANTS[variant]
     inputs = keras.Input(tuple(input_shape))
-    x = _conv(inputs, STEM_FILTERS, f"{prefix}_conv_stem", size=3, stride=2)
-    x = _relu6(_norm(x, f"{prefix}_bn0"), f"{prefix}stem_relu")
-    number = 0
-    for index, stage in enumerate(STAGES):
-        fixed = index in (0, len(STAGES) - 1)
-        repeats = stage.repeats if fixed else math.ceil(scale.depth * stage.repeats)
-        filters = _scaled(stage.filters, scale.width)
-        for repeat in range(repeats):
+    x = lite_stem(inputs, STEM_FILTERS, prefix)
+    x = lite_stages(x, range(len(STAGES)), scale.width, scale.depth, prefix, mixing)
+    return keras.Model(inputs, lite_head(x, HEAD_FILTERS, prefix), name=f"{prefix}{variant}")
+
+
+def lite_stem(x: keras.KerasTensor, filters: int, prefix: str) -> keras.KerasTensor:
+    """The first convolution: (B, H, W, C) -> (B, H/2, W/2, filters)."""
+    x = _conv(x, filters, f"{prefix}_conv_stem", size=3, stride=2)
+    return _relu6(_norm(x, f"{prefix}_bn0"), f"{prefix}stem_relu")
+
+
+def lite_stages(
+    x: keras.KerasTensor,
+    stages: Sequence[int],
+    width: float,
+    depth: float = 1.0,
+    prefix: str = "",
+    mixing: Mixing = no_mixing,
+) -> keras.KerasTensor:
+    """The blocks of those of STAGES, of scaled filters and repeats."""
+    repeats = [
+        stage.repeats if index in (0, len(STAGES) - 1) else math.ceil(depth * stage.repeats)
+        for index, stage in enumerate(STAGES)
+    ]
+    for index in stages:
+        stage, first = STAGES[index], sum(repeats[:index])
+        for repeat in range(repeats[index]):
             stride = stage.stride if repeat == 0 else 1
-            x = _block(x, stage, stride, filters, f"{prefix}_blocks-{number}-", mixing)
-            number += 1
-    x = _norm(_conv(x, HEAD_FILTERS, f"{prefix}_conv_head"), f"{prefix}_bn1")
-    return keras.Model(inputs, _relu6(x, f"{prefix}head_relu"), name=f"{prefix}{variant}")
+            filters = lite_filters(stage.filters, width)
+            x = _block(x, stage, stride, filters, f"{prefix}_blocks-{first + repeat}-", mixing)
+    return x
 
 
-def _scaled(filters: int, width: float) -> int:
+def lite_head(x: keras.KerasTensor, filters: int, prefix: str) -> keras.KerasTensor:
+    """The last convolution: (B, H, W, C) -> (B, H, W, filters)."""
+    return _relu6(_norm(_conv(x, filters, f"{prefix}_conv_head"), f"{prefix}_bn1"), f"{prefix}head_relu")
+
+
+def lite_filters(filters: int, width: float) -> int:
     """`filters` times `width`, to the nearest multiple of 8 that is not more than a tenth below."""
     wanted = filters * width
     nearest = max(FILTERS_DIVISOR, int(wanted / FILTERS_DIVISOR + 0.5) * FILTERS_DIVISOR)

@@ -10,6 +10,7 @@ import keras
 
 from tfgma.models.backbones import ImageClassifier
 from tfgma.models.cnn_lstm import CNNLSTM
+from tfgma.models.edge import Edge
 from tfgma.models.frame_fusion import FrameFusion
 from tfgma.models.slowfast import slowfast_r50
 from tfgma.models.stam import Stam
@@ -39,6 +40,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "two_stream": Family(TwoStream, ("image", "flow")),
+    "edge": Family(Edge, ("image", "flow")),
     "image": Family(ImageClassifier, ("image",)),
     "frame_fusion": Family(FrameFusion, ("frames",)),
     "cnn_lstm": Family(CNNLSTM, ("frames",)),
