@@ -14,6 +14,7 @@ from pipelines.optional import load
 from pipelines.schema import RefusedError
 from tfgma.benchmark_networks import write_network, write_onnx_int8
 from tfgma.bundle import ALL_VARIANTS, ONNX, VARIANTS, checked_file, model_file, read_bundle
+from tfgma.config import load_study
 from tfgma.contenders import Contender, Waiting
 from tfgma.latency import machine
 from tfgma.processes import run_apart
@@ -101,7 +102,7 @@ def benchmark_inference(
             files = bundle_files(bundle, variants)
         else:
             asked = tuple(variants or VARIANTS)
-            write = (source, folder, (*asked, ONNX) if peers else asked, num_classes, seed)
+            write = (load_study(source), folder, (*asked, ONNX) if peers else asked, num_classes, seed)
             run_apart(write_network, *write, tell=lambda *_: None, what=f"the conversion of {source.name}")
             files = {name: folder / model_file(name) for name in (*asked, *((ONNX,) if peers else ()))}
         if ONNX_INT8 in peers and ONNX in files:
@@ -169,6 +170,17 @@ def interleaved(turns: Mapping[str, Turn], rounds: int, tell: Callable[[int], No
         for name in list(turns)[:: -1 if number % 2 else 1]:
             taken[name].append(turns[name](CLIPS_A_TURN))
     return {name: np.stack(found) for name, found in taken.items()}
+
+
+def time_in_turn(contenders: Sequence[Contender], rounds: int = ROUNDS) -> dict[str, dict[str, Any]]:
+    """What `figures` gives of contenders by name, each in a process of its own, all in one run.
+
+    Raises:
+        RefusedError: one cannot be run, or its process was killed.
+    """
+    with contextlib.ExitStack() as stack:
+        turns = {one.name: stack.enter_context(Waiting(one)).turn for one in contenders}
+        return figures(interleaved(turns, rounds, lambda number: None))
 
 
 def figures(taken: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:

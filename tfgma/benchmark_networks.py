@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.optional import load
 from tfgma.bundle import ONNX, model_file
-from tfgma.config import load_study
+from tfgma.config import StudyConfig
 from tfgma.networks import build_network
 from tfgma.onnx_file import convert_onnx
 from tfgma.onnx_model import ONNXModel
@@ -22,7 +22,7 @@ CALIBRATION_CLIPS = 4
 
 
 def write_network(
-    config: Path,
+    study: StudyConfig,
     folder: Path,
     variants: tuple[str, ...],
     num_classes: int,
@@ -34,7 +34,6 @@ def write_network(
     Raises:
         RefusedError: the network needs operators that are not builtin, or a package is missing.
     """
-    study = load_study(config)
     unset = dict.fromkeys(name for name in type(study.model).model_fields if name.endswith("weights"))
     keras.utils.set_random_seed(seed)
     network = build_network(

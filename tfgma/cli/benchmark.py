@@ -75,6 +75,49 @@ def study(
 
 @benchmark.command()
 @click.argument("out", type=PATH)
+@click.option("--search", "settings", type=PATH, help="A search's YAML file.  [default: the project's own]")
+@click.option("--subjects", type=int, default=60, show_default=True, help="Generated infants.")
+@click.option("--seconds", type=float, default=15.0, show_default=True, help="Length of each video.")
+@click.option(
+    "--folds", type=int, default=5, show_default=True, help="Train the first so many of what is chosen."
+)
+@click.option("--seed", type=int, default=1, show_default=True)
+@WORKERS
+@JSON
+def edge(
+    out: Path,
+    settings: Path | None,
+    subjects: int,
+    seconds: float,
+    folds: int,
+    seed: int,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Search for small networks: time all, train those that are quick enough, publish the best. Resumable.
+
+    \b
+    Example:
+      tfgma benchmark edge build/edge
+    """
+    from tfgma.edge_search import SEARCH, SearchSize, search, search_table
+
+    size = SearchSize(subjects, seconds, folds, seed)
+
+    def say(text: str) -> None:
+        click.echo(text, err=as_json)
+
+    with progress_bar("edge") as tell:
+        results = search(out, size, settings=settings or SEARCH, workers=workers, say=say, progress=tell)
+    if as_json:
+        print_json(results)
+    else:
+        header = ["candidate", "what", "times as fast", "MB", "validation", "chosen as", "test accuracy"]
+        print_table(f"small networks, in {out}", header, search_table(results))
+
+
+@benchmark.command()
+@click.argument("out", type=PATH)
 @click.option("--folds", type=click.IntRange(min=1), help="The first so many of each method; default all.")
 @JSON
 def export(out: Path, folds: int | None, as_json: bool) -> None:
