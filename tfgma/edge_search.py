@@ -222,8 +222,8 @@ def _claim(out: Path, studies: Mapping[str, StudyConfig], size: SearchSize) -> N
     if (out / MARK).exists():
         if json.loads((out / MARK).read_text(encoding="utf-8")) != wanted:
             raise RefusedError(
-                f"OUT must be new, or hold this search. Received: {str(out)!r}, which holds another one or one "
-                "of another size. Choose another folder"
+                f"OUT must be new, or hold this search. Received: {str(out)!r}, which holds another one "
+                "or one of another size. Choose another folder"
             )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
