@@ -257,10 +257,15 @@ def _prepare(out: Path) -> None:
         probe = out / SHARDS / ".writable"
         probe.touch()
         probe.unlink()
-        for leftover in (out / SHARDS).glob("*" + PART):
-            leftover.unlink()
+        _sweep(out)
     except OSError as error:
         raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
+
+
+def _sweep(out: Path) -> None:
+    """Removes what was begun to be written."""
+    for leftover in (out / SHARDS).glob("*" + PART):
+        leftover.unlink(missing_ok=True)
 
 
 def _is_ours(out: Path) -> bool:
@@ -366,19 +371,25 @@ def _process_all(
             config=config,
             make_tools=make_tools,
         )
-        for one, entry in run_each(task, todo, crew):
-            yield one.id, entry or _entry_of_killer(one, out)
+        # Its workers have ended before the mark is gone.
+        with contextlib.closing(run_each(task, todo, crew)) as answers:
+            for one, entry in answers:
+                yield one.id, entry or _entry_of_killer(one, out)
 
 
 @contextlib.contextmanager
 def _mark(out: Path) -> Iterator[Path]:
-    """A file in the folder of shards by which workers know that they see the same folder."""
+    """A file in the folder of shards by which workers know that they see the same folder.
+
+    At the end it goes, and so does what a worker that was ended in mid-work left behind: at Ctrl-C one that
+    waits for work dies at once, and takes the others along.
+    """
     mark = out / SHARDS / f".{secrets.token_hex(8)}{PART}"
     mark.touch()
     try:
         yield mark
     finally:
-        mark.unlink(missing_ok=True)
+        _sweep(out)
 
 
 def _process(

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -226,7 +226,7 @@ class DaskCrew:
 
 def run_each(
     function: Callable[[Item], Result], items: Iterable[Item], crew: Crew
-) -> Iterator[tuple[Item, Result | None]]:
+) -> Generator[tuple[Item, Result | None]]:
     """`function` of every item, in whatever order; None for an item that kills its worker.
 
     A worker that dies is replaced, and what was under way is tried again, one item at a time. When

@@ -69,7 +69,11 @@ def write_onnx_int8(file: Path, out: Path, seed: int, tell: Callable[..., None])
 
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
-        load("onnxruntime.quantization.shape_inference", "onnx").quant_pre_process(str(file), str(prepared))
+        load("onnxruntime.quantization.shape_inference", "onnx").quant_pre_process(
+            str(file),
+            str(prepared),
+            skip_symbolic_shape=True,  # which needs sympy; all shapes are given
+        )
         tools.quantize_static(
             str(prepared),
             str(out),

@@ -94,8 +94,8 @@ class EdgeSettings(ModelSettings):
 
     family: Literal["edge"] = "edge"
     streams: Literal["both", "image", "flow"] = "both"
-    width: float = Field(0.5, gt=0, le=2)
-    depth: float = Field(1.0, gt=0, le=3)
+    width_coefficient: float = Field(0.5, gt=0, le=2)
+    depth_coefficient: float = Field(1.0, gt=0, le=3)
     fusion_stage: int = Field(3, ge=1, le=7)
     head_filters: int = Field(320, ge=8)
     dropout: float = Field(0.0, ge=0, lt=1)

@@ -444,3 +444,19 @@ def test_a_video_that_only_the_build_sees_is_refused(cheap, tmp_path):
 
     with pytest.raises(RefusedError, match=r"each worker must be able to read the videos. Received: v.mp4"):
         cheap(make_tools=blind)
+
+
+def test_what_a_worker_left_behind_goes_when_the_build_ends(tmp_path):
+    """As by Ctrl-C, where a worker that waits for work dies and takes along one that writes."""
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "whole.tfrecord").touch()
+
+    def interrupted():
+        with build._mark(tmp_path) as mark:
+            assert mark.exists()
+            (tmp_path / "shards" / "begun.tfrecord.0.part").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in (tmp_path / "shards").iterdir()] == ["whole.tfrecord"]

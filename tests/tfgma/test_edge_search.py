@@ -106,7 +106,7 @@ def small_search(tmp_path):
         "student": "student.yaml",
         "teacher": "teacher.yaml",
         "reference": "reference.yaml",
-        "axes": {"model.width": [0.25, 0.5, 1.0], "build.clip.size": [96]},
+        "axes": {"model.width_coefficient": [0.25, 0.5, 1.0], "build.clip.size": [96]},
         "budgets": {"edge_fast": {"times": 60, "bytes": 2_000_000}, "edge_accurate": {"times": 20}},
     }
     settings.write_text(json.dumps(content))

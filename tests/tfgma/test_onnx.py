@@ -32,7 +32,7 @@ SMALL = {
         "image_width": 8,
         "flow_width": 8,
     },
-    "edge": {"width": 0.25, "depth": 0.5, "head_filters": 16},
+    "edge": {"width_coefficient": 0.25, "depth_coefficient": 0.5, "head_filters": 16},
     "image": STREAM,
     "frame_fusion": STREAM,
     "cnn_lstm": {**STREAM, "units": 6},

@@ -28,8 +28,8 @@ def Edge(  # noqa: N802 - reads as the network that it builds
     num_classes: int,
     *,
     streams: str = "both",
-    width: float = 0.5,
-    depth: float = 1.0,
+    width_coefficient: float = 0.5,
+    depth_coefficient: float = 1.0,
     fusion_stage: int = 3,
     head_filters: int = 320,
     dropout: float = 0.0,
@@ -49,8 +49,8 @@ def Edge(  # noqa: N802 - reads as the network that it builds
         flow_shape: (S, S, 2L).
         num_classes: number of classes; 1 for a single logit.
         streams: both, or image or flow alone.
-        width: factor of all stages' filters, and of the stem's.
-        depth: factor of the stages' repeats.
+        width_coefficient: factor of all stages' filters, and of the stem's.
+        depth_coefficient: factor of the stages' repeats.
         fusion_stage: so many of the seven stages are computed for each stream, the others for both together.
         head_filters: features behind the last stage.
         dropout: share of pooled features dropped in training.
@@ -63,16 +63,17 @@ def Edge(  # noqa: N802 - reads as the network that it builds
         raise RefusedError(f'streams must be one of {", ".join(STREAMS)}. Received: "{streams}"')
     if not 1 <= fusion_stage <= len(STAGES):
         raise RefusedError(f"fusion_stage must lie between 1 and {len(STAGES)}. Received: {fusion_stage}")
+    scale = width_coefficient, depth_coefficient
     inputs, maps = {}, []
     for stream, prefix, shape in (("image", "spatial-", image_shape), ("flow", "temporal-", flow_shape)):
         if streams in ("both", stream):
             inputs[stream] = keras.Input(tuple(shape), name=stream)
-            x = lite_stem(inputs[stream], lite_filters(STEM_FILTERS, width), prefix)
-            maps.append(lite_stages(x, range(fusion_stage), width, depth, prefix))
+            x = lite_stem(inputs[stream], lite_filters(STEM_FILTERS, width_coefficient), prefix)
+            maps.append(lite_stages(x, range(fusion_stage), *scale, prefix))
     joined = maps[0]
     if len(maps) > 1:
         filters = maps[0].shape[-1]
         joined = layers.Conv2D(filters, 1, name="conv1x1")(layers.Concatenate(name="concatenate")(maps))
-    x = lite_stages(joined, range(fusion_stage, len(STAGES)), width, depth, "fused-")
+    x = lite_stages(joined, range(fusion_stage, len(STAGES)), *scale, "fused-")
     pooled = layers.GlobalAveragePooling2D(name="pool")(lite_head(x, head_filters, "fused-"))
     return keras.Model(inputs, {"logits": classifier(pooled, num_classes, dropout, "classifier")}, name=name)

@@ -9,7 +9,7 @@ from tests.contract import assert_learns_saves_and_reloads, random_inputs
 from tfgma.models.edge import Edge
 
 IMAGE, FLOW = (32, 32, 3), (32, 32, 6)
-SMALL = {"width": 0.25, "depth": 0.5, "head_filters": 16}
+SMALL = {"width_coefficient": 0.25, "depth_coefficient": 0.5, "head_filters": 16}
 
 
 @pytest.mark.parametrize(("streams", "fusion_stage"), [("both", 1), ("both", 7), ("image", 3), ("flow", 3)])
@@ -39,7 +39,7 @@ def test_an_early_join_has_fewer_weights_and_a_width_scales_them():
     assert {"spatial-_blocks-1-add", "fused-_blocks-1-add"} & names == set()
     assert "temporal-_blocks-1-_project_conv" in names
     assert "fused-_blocks-2-_project_conv" in names
-    assert Edge(IMAGE, FLOW, 3, **SMALL | {"width": 1.0}).count_params() > 4 * counts[1]
+    assert Edge(IMAGE, FLOW, 3, **SMALL | {"width_coefficient": 1.0}).count_params() > 4 * counts[1]
 
 
 @pytest.mark.parametrize(
