@@ -72,7 +72,7 @@ def test_a_study_reads_its_inputs(path, records):
     assert np.isfinite(keras.ops.convert_to_numpy(answers["logits"])).all()
 
 
-QUICK = ("spinal_multi_single", "stam_gma")
+QUICK = ("stam_gma",)
 
 
 @pytest.mark.parametrize(

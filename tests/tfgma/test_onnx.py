@@ -66,8 +66,8 @@ def answer(network: keras.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
     return np.asarray(probabilities_of(logits))[0]
 
 
-LONG = ("video", "two_stream_3d")
-"""Families whose networks have many layers even if these are narrow; the others hold the same layers."""
+LONG = ("edge", "frame_fusion", "image", "slowfast", "two_stream_3d", "video")
+"""Families whose layers the others hold, too."""
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,11 @@ def test_what_is_warped_lies_where_the_flow_leads():
 
 
 def test_is_saved_and_read_again(tmp_path):
-    network = horn_schunck((16, 24, 3), (16, 24, 3), smoothness=7, warps=1, updates=2)
+    network = horn_schunck((SIDE, SIDE, 3), (SIDE, SIDE, 3), smoothness=7, warps=1, updates=2)
     network.save(tmp_path / "network.keras")
     again = keras.saving.load_model(tmp_path / "network.keras", compile=False)
     rng = np.random.default_rng(0)
-    pair = {name: rng.uniform(-1, 1, (1, 16, 24, 3)).astype(np.float32) for name in ("frame0", "frame1")}
+    pair = {name: rng.uniform(-1, 1, (1, SIDE, SIDE, 3)).astype(np.float32) for name in ("frame0", "frame1")}
     found, expected = (keras.ops.convert_to_numpy(one(pair)["flow"]) for one in (again, network))
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.abs(expected).max() > 0.01
