@@ -92,7 +92,7 @@ def run_benchmark(
         if part not in PARTS:
             raise RefusedError(f"--part must be one of {', '.join(PARTS)}. Received: {part!r}")
     studies = {name: _study(name, size) for name in size.methods}
-    _claim(out, size)
+    claim(out, MARK, asdict(size))
     videos = _generate(out, size, workers, progress)
     say(f"generated infants in {out}")
     bench = _Bench(out, size, workers, say, progress)
@@ -161,20 +161,24 @@ def _with(study: StudyConfig, section: str, **changes: Any) -> StudyConfig:
     return study.model_copy(update={section: getattr(study, section).model_copy(update=changes)})
 
 
-def _claim(out: Path, size: BenchmarkSize) -> None:
-    wanted = json.loads(json.dumps(asdict(size)))
-    if (out / MARK).exists():
-        found = json.loads((out / MARK).read_text(encoding="utf-8"))
-        if found != wanted:
+def claim(out: Path, mark: str, content: dict[str, Any]) -> None:
+    """Makes `out` this benchmark's folder, in which `mark` says what it is of; or finds that it is.
+
+    Raises:
+        RefusedError: the folder holds something else, or a benchmark of another content.
+    """
+    wanted = json.loads(json.dumps(content))
+    if (out / mark).exists():
+        if json.loads((out / mark).read_text(encoding="utf-8")) != wanted:
             raise RefusedError(
-                f"OUT must be new, or hold a benchmark of this size. Received: {str(out)!r} with {found}. "
-                "Choose another folder"
+                f"OUT must be new, or hold a benchmark of this size. Received: {str(out)!r}, whose {mark} "
+                "says another. Choose another folder"
             )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RefusedError(f"OUT must be a new folder or an earlier benchmark's. Received: {str(out)!r}")
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / MARK, wanted)
+    write_json(out / mark, wanted)
 
 
 def _generate(out: Path, size: BenchmarkSize, workers: int, progress: Progress) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from pipelines.build import build_dataset
 from pipelines.config import Settings, parse_settings, read_yaml
 from pipelines.schema import RefusedError
 from pipelines.synthetic import generate
-from tfgma.benchmark import PLAIN
+from tfgma.benchmark import PLAIN, claim
 from tfgma.benchmark_inference import BASELINE, time_in_turn
 from tfgma.benchmark_networks import write_network
 from tfgma.bundle import ONNX, model_file
@@ -185,7 +185,10 @@ def search(
     overrides = candidates(search_settings.axes)
     students = {name: load_study(base / search_settings.student, one) for name, one in overrides.items()}
     reference = load_study(base / search_settings.reference)
-    _claim(out, {TEACHER: teacher, BASELINE: reference} | students, size)
+    studies = {TEACHER: teacher, BASELINE: reference} | students
+    claim(
+        out, MARK, {"size": vars(size), "studies": {name: one.model_dump() for name, one in studies.items()}}
+    )
     costs = _costs(out, reference, students, progress)
     wanted = [
         name
@@ -214,22 +217,6 @@ def search(
     }
     write_json(out / RESULTS_FILE, results)
     return results
-
-
-def _claim(out: Path, studies: Mapping[str, StudyConfig], size: SearchSize) -> None:
-    wanted = {"size": vars(size), "studies": {name: one.model_dump() for name, one in studies.items()}}
-    wanted = json.loads(json.dumps(wanted))
-    if (out / MARK).exists():
-        if json.loads((out / MARK).read_text(encoding="utf-8")) != wanted:
-            raise RefusedError(
-                f"OUT must be new, or hold this search. Received: {str(out)!r}, which holds another one "
-                "or one of another size. Choose another folder"
-            )
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RefusedError(f"OUT must be a new folder or an earlier search's. Received: {str(out)!r}")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / MARK, wanted)
 
 
 def _taught(study: StudyConfig, out: Path) -> StudyConfig:

@@ -175,10 +175,10 @@ def test_only_what_is_affordable_is_trained_and_only_what_is_chosen_is_tested(st
     go()
     assert steps["timed"] == 1, "what was timed is kept"
     with pytest.raises(
-        RefusedError, match=r"OUT must be new, or hold this search. Received: '.*', which holds"
+        RefusedError, match=r"OUT must be new, or hold a benchmark of this size. .* whose search.json says"
     ):
         go(folds=2)
-    with pytest.raises(RefusedError, match=r"OUT must be a new folder or an earlier search's. Received: "):
+    with pytest.raises(RefusedError, match=r"OUT must be a new folder or an earlier benchmark's. Received: "):
         search(tmp_path, SearchSize(), settings=small_search, workers=1, say=print, progress=print)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import keras
 from keras import layers
@@ -18,8 +17,7 @@ from tfgma.models.efficientnet_lite import (
     lite_stages,
     lite_stem,
 )
-
-STREAMS: Final = ("both", "image", "flow")
+from tfgma.models.two_stream import STREAMS
 
 
 def Edge(  # noqa: N802 - reads as the network that it builds
