@@ -11,15 +11,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from pipelines.build import read_index
-from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.inputs import spread
 from pipelines.sampling import Sampling
 from tfgma.answers import Answerer, answers_of, predict_each
 from tfgma.bundle import ONNX, STREAM, certified_file
 from tfgma.certificate import Limits, Making, decisions, failures
+from tfgma.fold_clips import fold_clips
 from tfgma.inference import TFLiteModel
 from tfgma.latency import Runnable
 from tfgma.models.families import FAMILIES
@@ -256,33 +254,6 @@ def answers_of_file(model: Runnable) -> Answerer:
 def answers_of_stream(model: StreamingModel) -> Answerer:
     """What a file that takes a frame at a time answers after the last one, for batches of one."""
     return lambda inputs: model.answer(inputs).astype(np.float64)[None]
-
-
-def fold_clips(
-    run: Path, fold: int, side: str, network: keras.Model, sampling: Callable[[Any], Sampling] | None = None
-) -> tf.data.Dataset:
-    """Clips of one side of a fold, one at a time and as `network` takes them, with their meta.
-
-    `sampling`: of the side's entries in dataset.json, which clips are taken, in an order that mixes subjects;
-    default: each once, in order.
-    """
-    content = read_run(run)
-    config = study_of(content)
-    dataset = Path(content["dataset"])
-    index = read_index(dataset)
-    subjects = set(content["folds"][fold][side])
-    entries = [entry for entry in index["videos"] if entry["shard"] and entry["subject"] in subjects]
-    return clip_dataset(
-        shard_paths(dataset, index, subjects),
-        config.build.clip,
-        batch_size=1,
-        inputs=[tensor.name for tensor in network.inputs],
-        settings=config.inputs,
-        modalities=index["modalities"],
-        shuffle=sampling is not None,
-        seed=config.train.seed,
-        sampling=sampling(entries) if sampling else None,
-    )
 
 
 def _calibration_clips(task: ConversionTask, network: keras.Model) -> Any:

@@ -14,7 +14,7 @@ from pipelines.dataset import as_written
 from pipelines.schema import Feature, RefusedError
 from tfgma.answers import predict
 from tfgma.config import TrainSettings
-from tfgma.conversion import fold_clips
+from tfgma.fold_clips import fold_clips
 from tfgma.runs import MODEL_FILE, Predictions, fold_folder, read_run
 from tfgma.weights.pretrained import load_network
 

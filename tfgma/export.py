@@ -38,7 +38,6 @@ from tfgma.conversion import (
     ConversionTask,
     answers_of_file,
     answers_of_stream,
-    fold_clips,
     int8_losses,
     state_names,
     streamed,
@@ -46,6 +45,7 @@ from tfgma.conversion import (
 )
 from tfgma.evaluation import fold_metrics
 from tfgma.flow_file import has_flow_network, write_flow
+from tfgma.fold_clips import fold_clips
 from tfgma.intervals import LEVEL
 from tfgma.latency import Runnable, machine, measure, opened
 from tfgma.models.families import FAMILIES

@@ -293,8 +293,8 @@ class _FoldedConvolution(Folded):
 class FoldedConv3D(_FoldedConvolution):
     """A 3D convolution over folded frames; its kernel is `Conv3D`'s (frames, rows, columns, in, out).
 
-    In training it is computed in 3D, otherwise as the same sum of 2D convolutions: each way is the faster one
-    there.
+    It is computed as one 2D convolution: the frames that the taps of the kernel see lie behind one another in
+    the channels, which is faster than a 3D convolution and than a sum over taps, in training and on a tablet.
 
     Args:
         filters: channels of the answer.
@@ -326,34 +326,30 @@ class FoldedConv3D(_FoldedConvolution):
         assert channels is not None
         self._add_weights((*self.kernel_size, channels, self.filters), self.filters, "he_normal")
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any) -> Any:
         """(B * frames, H, W, in) -> (B * frames / stride, H / stride, W / stride, out)."""
-        return self._biased(self._in_3d(inputs) if training else self._in_2d(inputs))
+        return self._biased(self._over_pixels(inputs) if self._only_temporal else self._stacked(inputs))
 
-    def _in_3d(self, inputs: Any) -> Any:
-        x, padding = ops.reshape(inputs, (-1, self.frames, *inputs.shape[1:])), "same"
-        if max(self.strides) > 1:
-            half = self.kernel_size[0] // 2
-            x = ops.pad(x, ((0, 0), (half, half), *self._spatial_padding(), (0, 0)))
-            padding = "valid"
-        x = ops.conv(x, self.kernel, self.strides, padding, data_format="channels_last")
-        return ops.reshape(x, (-1, *x.shape[2:]))
+    def _over_pixels(self, inputs: Any) -> Any:
+        half = self.kernel_size[0] // 2
+        x = ops.pad(self._over_time(inputs), ((0, 0), (half, half), (0, 0), (0, 0)))
+        kernel = ops.squeeze(self._kernel_values(), 2)
+        x = ops.conv(x, kernel, (self.strides[0], 1), "valid", data_format="channels_last")
+        return ops.reshape(x, (-1, *inputs.shape[1:3], self.filters))
 
-    def _in_2d(self, inputs: Any) -> Any:
-        if self._only_temporal:
-            half = self.kernel_size[0] // 2
-            x = ops.pad(self._over_time(inputs), ((0, 0), (half, half), (0, 0), (0, 0)))
-            kernel = ops.squeeze(self._kernel_values(), 2)
-            x = ops.conv(x, kernel, (self.strides[0], 1), "valid", data_format="channels_last")
-            return ops.reshape(x, (-1, *inputs.shape[1:3], self.filters))
+    def _stacked(self, inputs: Any) -> Any:
         x, padding = self._padded(inputs)
-        total = None
-        for kernel, offset in zip(ops.unstack(self._kernel_values()), self._offsets(), strict=True):
-            seen = frames_at(x, self.frames, offset=offset, stride=self.strides[0])
-            if seen is not None:
-                y = ops.conv(seen, kernel, self.strides[1:], padding, data_format="channels_last")
-                total = y if total is None else ops.add(total, y)
-        return total
+        seen, taps = [], []
+        for tap, offset in zip(ops.unstack(self._kernel_values()), self._offsets(), strict=True):
+            frames = frames_at(x, self.frames, offset=offset, stride=self.strides[0])
+            if frames is not None:
+                seen.append(frames)
+                taps.append(tap)
+        if len(taps) > 1:
+            x, kernel = ops.concatenate(seen, -1), ops.concatenate(taps, -2)
+        else:
+            x, kernel = seen[0], taps[0]
+        return ops.conv(x, kernel, self.strides[1:], padding, data_format="channels_last")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the answer."""

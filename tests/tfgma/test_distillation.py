@@ -16,8 +16,8 @@ from tests.tfgma.test_study import STUDY, changed
 from tests.tfgma.test_training import QUICK, history
 from tfgma.batches import for_fit
 from tfgma.config import load_study
-from tfgma.conversion import fold_clips
 from tfgma.distillation import SoftLabels, clip_keys, soft_labels, softened
+from tfgma.fold_clips import fold_clips
 from tfgma.runs import MODEL_FILE, fold_folder, read_run, write_json
 from tfgma.weights.pretrained import load_network
 
