@@ -52,7 +52,9 @@ def test_predict_answers_for_a_new_video_in_every_variant(bundle, infants):
     for variant in ("float32", "float16", "dynamic", "int8"):
         answer = json.loads(tfgma_here("predict", video, "--model", bundle, "--variant", variant, "--json"))
         (one,) = answer["videos"]
-        assert set(one["probabilities"]) == {"FMs", "PR", "WMs"}
+        assert set(one["probabilities"]) == set(one["calibrated_probabilities"]) == {"FMs", "PR", "WMs"}
+        assert (one["verdict"], one["possible"]) == ("not assessable / uncertain", ["FMs", "PR", "WMs"])
+        assert "subjects, and a verdict needs at least 9" in one["reason"]
         assert sum(one["probabilities"].values()) == pytest.approx(1, abs=0.02)
         assert len(one["clips"]) == 4
         assert answer["notice"].startswith("Research use only")

@@ -14,7 +14,7 @@ from pipelines.schema import RefusedError
 
 BUNDLE_FILE = "bundle.json"
 CERTIFICATE_FILE = "certificate.json"
-BUNDLE_VERSION = 2
+BUNDLE_VERSION = 3
 VARIANTS = ("float32", "float16", "dynamic", "int8")
 """What an export writes unless told otherwise."""
 ALL_VARIANTS = (*VARIANTS, "int16")
@@ -54,6 +54,20 @@ class StreamingDescription(Settings):
     states: dict[str, StateDescription]
 
 
+class CalibrationDescription(Settings):
+    """What a network's validation subjects tell of its answers.
+
+    `temperature`: what logits are divided by; 1, and not `fitted`, where validation cannot tell. `fits`: the
+    probability of each validation subject's own class, before that, sorted. `coverage`: share of subjects
+    whose conformal set shall hold their class.
+    """
+
+    temperature: float
+    fitted: bool
+    fits: tuple[float, ...]
+    coverage: float
+
+
 class BundleDescription(Settings):
     """The content of bundle.json.
 
@@ -69,6 +83,7 @@ class BundleDescription(Settings):
     inputs: dict[str, InputDescription]
     output: str
     files: dict[str, str]
+    calibration: CalibrationDescription
     metrics: dict[str, Any]
     run: dict[str, Any]
     runtime: str

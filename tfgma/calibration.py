@@ -16,6 +16,9 @@ TEMPERATURES = (0.05, 20.0)
 COVERAGE = 0.9
 """Share of subjects whose set shall hold their class."""
 
+UNCERTAIN = "not assessable / uncertain"
+"""The answer where a conformal set does not hold exactly one class."""
+
 
 @dataclass(frozen=True)
 class Temperature:
@@ -52,36 +55,45 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def conformal_ranks(
-    labels: np.ndarray, probabilities: np.ndarray, candidates: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """How many validation subjects fit their class no better than each candidate would fit each class.
-
-    A subject fits a class the better the higher its probability is.
+def conformal_fits(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """How well each validation subject fits its own class: that class's probability, (V,), sorted.
 
     Args:
         labels: (V,) int. probabilities: (V, C) float, of validation subjects.
-        candidates: (N, C) float.
+    """
+    return np.sort(probabilities[np.arange(len(labels)), labels])
+
+
+def conformal_ranks(fits: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """How many validation subjects fit their class no better than each candidate would fit each class.
+
+    Args:
+        fits: (V,) float, of `conformal_fits`. candidates: (N, C) float, probabilities.
 
     Returns:
-        (N, C) int counts, and V.
+        (N, C) int counts.
     """
-    fits = np.sort(probabilities[np.arange(len(labels)), labels])
-    return np.searchsorted(fits, candidates, side="right"), len(labels)
+    return np.searchsorted(fits, candidates, side="right")
 
 
-def conformal_sets(ranks: np.ndarray, validated: np.ndarray) -> np.ndarray:
-    """Sets that hold the true class for at least COVERAGE of exchangeable subjects.
+def least_validated(coverage: float = COVERAGE) -> int:
+    """How many validation subjects a set needs, with fewer than which it is full."""
+    return round(1 / (1 - coverage)) - 1
 
-    A class is in the set where (ranks + 1) / (validated + 1) is above 1 - COVERAGE: split conformal
+
+def conformal_sets(ranks: np.ndarray, validated: np.ndarray, coverage: float = COVERAGE) -> np.ndarray:
+    """Sets that hold the true class for at least `coverage` of exchangeable subjects.
+
+    A class is in the set where (ranks + 1) / (validated + 1) is above 1 - coverage: split conformal
     prediction (Vovk et al. 2005); with ranks and numbers added over several networks, the cross-conformal one
     (Vovk 2015).
 
     Args:
         ranks: (N, C) int, of `conformal_ranks`. validated: (N,) int, validation subjects behind each row.
+        coverage: 0..1.
 
     Returns:
-        (N, C) bool. With fewer than 9 validation subjects every set is full.
+        (N, C) bool. With fewer validation subjects than `least_validated` every set is full.
     """
     # One part in a thousand million: (ranks + 1) that should equal the limit is not in.
-    return ranks + 1 > (1 - COVERAGE) * (validated[:, None] + 1) + 1e-9
+    return ranks + 1 > (1 - coverage) * (validated[:, None] + 1) + 1e-9

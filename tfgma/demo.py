@@ -79,7 +79,8 @@ def run_demo(
     clock.say("predicted three new infants with the int8 file")
     for answer in answers:
         truth = Path(answer["video"]).parts[-3]
-        say(f"  {truth}: answered {answer['predicted']} ({max(answer['probabilities'].values()):.2f})")
+        highest = f"{answer['predicted']} {max(answer['calibrated_probabilities'].values()):.2f}"
+        say(f"  {truth}: answered {answer['verdict']} (highest: {highest})")
 
     subject = metrics["test"]["subject"]
     figures |= {

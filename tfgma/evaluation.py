@@ -11,7 +11,16 @@ import numpy as np
 from pipelines.optional import load
 from tfgma.aggregation import AGGREGATIONS, Aggregation
 from tfgma.audit import audit_run
-from tfgma.calibration import COVERAGE, apply_temperature, conformal_ranks, conformal_sets, fit_temperature
+from tfgma.calibration import (
+    COVERAGE,
+    UNCERTAIN,
+    apply_temperature,
+    conformal_fits,
+    conformal_ranks,
+    conformal_sets,
+    fit_temperature,
+    least_validated,
+)
 from tfgma.intervals import LEVEL, METHOD, RESAMPLES, SEED, figure_intervals
 from tfgma.metrics import SPECIFICITY, classification_metrics
 from tfgma.raters import rater_agreement, read_raters
@@ -41,9 +50,6 @@ SUMMARY = (
     "ece",
 )
 """Figures whose mean and standard deviation over folds are given."""
-
-UNCERTAIN = "not assessable / uncertain"
-"""The answer where a conformal set does not hold exactly one class."""
 
 
 def evaluate(
@@ -202,10 +208,11 @@ def conformal_metrics(predictions: Predictions, pooling: Mapping[int, Aggregatio
         val, test = (
             scores_by("subject", one_side(predictions, fold, side), pooling) for side in ("val", "test")
         )
-        counts, number = conformal_ranks(val.labels, val.probabilities, test.probabilities)
+        fits = conformal_fits(val.labels, val.probabilities)
+        counts = conformal_ranks(fits, test.probabilities)
         for name, row in zip(test.names, counts, strict=True):
             ranks[name] = ranks.get(name, 0) + row
-            validated[name] = validated.get(name, 0) + number
+            validated[name] = validated.get(name, 0) + len(fits)
     scores = scores_by("subject", predictions.where(predictions.sides == "test"), pooling)
     behind = np.array([validated[name] for name in scores.names])
     sets = conformal_sets(np.stack([ranks[name] for name in scores.names]), behind)
@@ -224,7 +231,7 @@ def conformal_metrics(predictions: Predictions, pooling: Mapping[int, Aggregatio
         "assessed": float(single.mean()),
         "accuracy_of_assessed": float(held[single].mean()) if single.any() else None,
         "validation_subjects": [int(behind.min()), int(behind.max())],
-        "validation_subjects_needed": round(1 / (1 - COVERAGE)) - 1,
+        "validation_subjects_needed": least_validated(),
         "subjects": [
             {
                 "subject": name,

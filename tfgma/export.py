@@ -25,12 +25,14 @@ from tfgma.bundle import (
     OUTPUT,
     STREAM,
     VARIANTS,
+    CalibrationDescription,
     InputDescription,
     StateDescription,
     StreamingDescription,
     certified_file,
     model_file,
 )
+from tfgma.calibration import COVERAGE, conformal_fits, fit_temperature
 from tfgma.certificate import Candidate, Limits, Making, certify, decisions, failures, refuse_failed
 from tfgma.comparison import FIGURES
 from tfgma.config import StudyConfig
@@ -53,7 +55,16 @@ from tfgma.models.temporal_shift import FrameMean
 from tfgma.onnx_file import require_onnx
 from tfgma.processes import run_apart
 from tfgma.report import render
-from tfgma.runs import MODEL_FILE, REPORT_FILE, fold_folder, read_run, study_of, write_json
+from tfgma.runs import (
+    MODEL_FILE,
+    REPORT_FILE,
+    fold_folder,
+    read_run,
+    read_run_predictions,
+    study_of,
+    write_json,
+)
+from tfgma.scores import one_side, poolings, scores_by
 from tfgma.streaming import StreamingModel
 from tfgma.weights.pretrained import load_network
 
@@ -279,6 +290,7 @@ def _describe(
                 for name in (CERTIFICATE_FILE, *(one["file"] for one in certified_files(certificate)))
             )
         },
+        "calibration": _calibration(run, fold).model_dump(),
         "metrics": fold_metrics(run, fold),
         "run": {
             "fold": fold,
@@ -288,6 +300,18 @@ def _describe(
         "runtime": certificate["machine"]["ai_edge_litert"],
         "notice": NOTICE,
     }
+
+
+def _calibration(run: Path, fold: int) -> CalibrationDescription:
+    validation = one_side(read_run_predictions(run), fold, "val")
+    subjects = scores_by("subject", validation, poolings(validation, "mean"))
+    temperature = fit_temperature(subjects.labels, subjects.probabilities)
+    return CalibrationDescription(
+        temperature=temperature.value,
+        fitted=temperature.fitted,
+        fits=tuple(conformal_fits(subjects.labels, subjects.probabilities).tolist()),
+        coverage=COVERAGE,
+    )
 
 
 def certified_files(certificate: dict[str, Any]) -> list[dict[str, Any]]:

@@ -21,11 +21,13 @@ from tfgma.bundle import (
     FLOW_FILE,
     OUTPUT,
     BundleDescription,
+    CalibrationDescription,
     checked_file,
     model_file,
     read_bundle,
 )
 from tfgma.network_flow import NetworkFlow
+from tfgma.verdict import Verdict, verdict
 
 THREADS = 2
 
@@ -175,6 +177,7 @@ class Assessment:
     """What a bundle says of one video.
 
     `start_seconds`: (N,). `clip_probabilities`: (N, C). `probabilities`: (C,), the mean over clips.
+    `calibration`: the bundle's.
     """
 
     video: str
@@ -182,6 +185,7 @@ class Assessment:
     start_seconds: np.ndarray
     clip_probabilities: np.ndarray
     report: ProcessReport
+    calibration: CalibrationDescription
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -193,14 +197,24 @@ class Assessment:
         """The class of highest mean probability."""
         return self.classes[int(self.probabilities.argmax())]
 
+    @property
+    def verdict(self) -> Verdict:
+        """What the validation subjects' answers allow to say."""
+        return verdict(self.probabilities, self.classes, self.calibration)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values for `--json`."""
 
         def named(values: np.ndarray) -> dict[str, float]:
             return {name: round(float(p), 6) for name, p in zip(self.classes, values, strict=True)}
 
+        said = self.verdict
         return {
             "video": self.video,
+            "verdict": said.answer,
+            "reason": said.reason,
+            "possible": list(said.possible),
+            "calibrated_probabilities": named(said.probabilities),
             "predicted": self.predicted,
             "probabilities": named(self.probabilities),
             "clips": [
@@ -262,4 +276,11 @@ class Predictor:
                 inputs = clip_inputs(clip, self.description.inputs, build.clip, sampling, buffers)
                 answers.append(network.submit(self._model, inputs))
         probabilities = np.stack([answer.result() for answer in answers])
-        return Assessment(str(video), self.description.classes, np.array(starts), probabilities, report)
+        return Assessment(
+            str(video),
+            self.description.classes,
+            np.array(starts),
+            probabilities,
+            report,
+            self.description.calibration,
+        )

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import scipy.special
 
-from tfgma.calibration import COVERAGE, apply_temperature, conformal_ranks, conformal_sets, fit_temperature
+from tfgma.calibration import (
+    COVERAGE,
+    apply_temperature,
+    conformal_fits,
+    conformal_ranks,
+    conformal_sets,
+    fit_temperature,
+    least_validated,
+)
 
 
 def draw(rng: np.random.Generator, rows: int, overconfidence: float) -> tuple[np.ndarray, np.ndarray]:
@@ -53,8 +61,9 @@ def test_sets_are_those_of_the_quantile(validated: int) -> None:
     rng = np.random.default_rng(validated)
     labels, probabilities = draw(rng, validated, 1.0)
     candidates = np.concatenate([probabilities, draw(rng, 30, 1.0)[1]])  # the former tie
-    ranks, number = conformal_ranks(labels, probabilities, candidates)
-    found = conformal_sets(ranks, np.full(len(candidates), number))
+    ranks = conformal_ranks(conformal_fits(labels, probabilities), candidates)
+    found = conformal_sets(ranks, np.full(len(candidates), validated))
+    assert found.all() == (validated < least_validated())
     misfits = np.sort(1 - probabilities[np.arange(validated), labels])
     place = int(np.ceil((validated + 1) * COVERAGE - 1e-9))
     limit = misfits[place - 1] if place <= validated else np.inf
@@ -66,7 +75,7 @@ def test_sets_hold_the_truth_as_often_as_promised() -> None:
     held = []
     for _ in range(2000):
         labels, probabilities = draw(rng, 21, 4.0)  # overconfident, which must not matter
-        ranks, number = conformal_ranks(labels[:20], probabilities[:20], probabilities[20:])
-        held.append(conformal_sets(ranks, np.array([number]))[0, labels[20]])
+        ranks = conformal_ranks(conformal_fits(labels[:20], probabilities[:20]), probabilities[20:])
+        held.append(conformal_sets(ranks, np.array([20]))[0, labels[20]])
     # ceil(21 * 0.9) / 21 = 0.905; two standard errors of 2000 are 0.013.
     assert np.mean(held) == pytest.approx(19 / 21, abs=0.014)

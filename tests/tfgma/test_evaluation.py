@@ -19,9 +19,9 @@ from pipelines.schema import RefusedError
 from tests.handmade_runs import CLASSES, answers, write_dataset, write_run
 from tfgma.aggregation import log_odds_by, median_by
 from tfgma.attention import attend_by, fit_attention
-from tfgma.calibration import apply_temperature, fit_temperature
+from tfgma.calibration import UNCERTAIN, apply_temperature, fit_temperature
 from tfgma.cli.main import cli
-from tfgma.evaluation import UNCERTAIN, evaluate
+from tfgma.evaluation import evaluate
 from tfgma.metrics import classification_metrics
 from tfgma.runs import read_run_predictions
 from tfgma.scores import poolings, scores_by

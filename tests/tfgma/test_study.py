@@ -156,13 +156,18 @@ def test_the_report_is_one_file_that_needs_no_network(run):
     assert page.count("<svg") >= 4
 
 
-def test_a_bundle_answers_as_keras_does(bundle):
+def test_a_bundle_answers_as_keras_does(bundle, run):
     description = read_bundle(bundle)
     certificate = json.loads((bundle / "certificate.json").read_text())
     assert list(certificate["variants"]) == list(VARIANTS)
     assert certificate["variants"]["float32"]["clip"]["max_delta"] < 1e-4
     assert certificate["variants"]["float16"]["clip"]["max_delta"] < 1e-2
     assert description.inputs["flow"].shape == (64, 64, 20)
+    evaluated = evaluate(run)["calibration"]["subject"]["temperatures"]
+    assert [one["temperature"] for one in evaluated if one["fold"] == 2] == [
+        description.calibration.temperature
+    ]
+    assert len(description.calibration.fits) == len(read_run(run)["folds"][2]["val"])
     names = {path.name for path in bundle.iterdir()}
     assert {"saved_model", "bundle.json", "certificate.json", "report.html", "MODEL_CARD.md"} <= names
     sizes = {v: (bundle / f"model_{v}.tflite").stat().st_size for v in VARIANTS}

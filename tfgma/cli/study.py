@@ -368,8 +368,10 @@ def predict(videos: tuple[Path, ...], bundle: Path, variant: str, as_json: bool)
         )
     else:
         for answer in done:
-            scores = "  ".join(f"{name} {p:.2f}" for name, p in answer["probabilities"].items())
-            click.echo(f"{answer['video']}: {answer['predicted']}  ({scores}; {len(answer['clips'])} clips)")
+            scores = "  ".join(f"{name} {p:.2f}" for name, p in answer["calibrated_probabilities"].items())
+            click.echo(f"{answer['video']}: {answer['verdict']}  ({scores}; {len(answer['clips'])} clips)")
+            if answer["reason"]:
+                click.echo(f"  highest: {answer['predicted']}; {answer['reason']}")
             if answer["damaged"]:
                 click.echo(f"  damaged: {answer['damaged']}; what decodes was assessed")
         click.echo(predictor.description.notice)
