@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and names for them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipelines.schema import RefusedError
@@ -113,3 +114,21 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def distinct_names(paths: Sequence[Path], root: Path) -> list[str]:
+    """A name for each path: its stem; with its folders below `root` and its ending where two have the same.
+
+    >>> distinct_names([Path("v/a/x.mp4"), Path("v/b/x.mp4"), Path("v/y.mov")], Path("v"))
+    ['a__x__mp4', 'b__x__mp4', 'y']
+    """
+    stems = Counter(path.stem for path in paths)
+    names: list[str] = []
+    for number, path in enumerate(paths):
+        name = path.stem
+        if stems[name] > 1:
+            inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+            name = "__".join([*inside.with_suffix("").parts, path.suffix[1:]])
+            name = f"{number}_{name}" if name in names else name
+        names.append(name)
+    return names

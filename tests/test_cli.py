@@ -1,5 +1,6 @@
 """The command line as a user meets it: whole commands."""
 
+import csv
 import hashlib
 import json
 import os
@@ -75,6 +76,30 @@ def test_predict_says_what_it_could_not_assess_and_still_answers_for_the_rest(bu
     assert [Path(one["video"]).name for one in answer["videos"]] == ["video.mp4"]
     assert Path(answer["refused"][0]["video"]).name == "text.mp4"
     assert one_sentence(done.stderr)
+
+
+def test_predict_writes_a_page_a_video_and_an_index(bundle, infants, tmp_path):
+    source = tmp_path / "recordings"
+    (source / "a").mkdir(parents=True)
+    (source / "a" / "one.mp4").symlink_to(sorted(infants.glob("FMs/*/video.mp4"))[0])
+    (source / "bad.mp4").write_text("no video")
+    done = subprocess.run(
+        [str(TFGMA), "predict", str(source), "--model", str(bundle), "--report", str(tmp_path / "pages")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1  # of the one that cannot be read
+    assert "pages:" in done.stdout
+    names = {path.name for path in (tmp_path / "pages").iterdir()}
+    assert names == {"index.html", "assessments.csv", "one.html", "one_overlay.mp4", "bad.html"}
+    page = (tmp_path / "pages" / "one.html").read_text()
+    assert page.count("data:image/jpeg;base64,") >= 1
+    assert "http" not in page
+    with (tmp_path / "pages" / "assessments.csv").open() as file:
+        rows = {Path(row["video"]).name: row for row in csv.DictReader(file)}
+    assert rows["one.mp4"]["page"] == "one.html"
+    assert rows["bad.mp4"]["reason"]
 
 
 def test_predict_runs_where_tensorflow_cannot_be_imported(bundle, infants, tmp_path):

@@ -53,8 +53,8 @@ from tfgma.latency import Runnable, machine, measure, opened
 from tfgma.models.families import FAMILIES
 from tfgma.models.temporal_shift import FrameMean
 from tfgma.onnx_file import require_onnx
+from tfgma.pages import render
 from tfgma.processes import run_apart
-from tfgma.report import render
 from tfgma.runs import (
     MODEL_FILE,
     REPORT_FILE,

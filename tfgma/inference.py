@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from pipelines.clips import Clip
 from pipelines.inputs import clip_inputs, input_buffers
 from pipelines.optional import load
 from pipelines.process import ProcessReport, video_clips
@@ -26,7 +29,9 @@ from tfgma.bundle import (
     model_file,
     read_bundle,
 )
+from tfgma.clip_pictures import clip_picture
 from tfgma.network_flow import NetworkFlow
+from tfgma.overlay import OverlayVideo
 from tfgma.verdict import Verdict, verdict
 
 THREADS = 2
@@ -177,7 +182,7 @@ class Assessment:
     """What a bundle says of one video.
 
     `start_seconds`: (N,). `clip_probabilities`: (N, C). `probabilities`: (C,), the mean over clips.
-    `calibration`: the bundle's.
+    `calibration`: the bundle's. `pictures`: a JPEG a clip, if they were asked for.
     """
 
     video: str
@@ -186,6 +191,7 @@ class Assessment:
     clip_probabilities: np.ndarray
     report: ProcessReport
     calibration: CalibrationDescription
+    pictures: tuple[bytes, ...] = ()
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -253,8 +259,13 @@ class Predictor:
         """Frees the pose network."""
         self._tools.finder.close()
 
-    def assess(self, video: Path) -> Assessment:
+    def assess(self, video: Path, *, pictures: bool = False, overlay: Path | None = None) -> Assessment:
         """The video's clips, each answered by the network; one video at a time.
+
+        Args:
+            video: a file.
+            pictures: whether what each clip looked like is kept, some ten thousand bytes a clip.
+            overlay: an mp4 to write, of what the network saw and answered; see `OverlayVideo`.
 
         Raises:
             RefusedError: the video cannot be assessed.
@@ -266,15 +277,32 @@ class Predictor:
             video, self.description.build, self._tools.finder, flow=self._tools.flow, report=report
         )
         build, sampling = self.description.build, self.description.sampling
-        # The network answers for a clip while the next one is being made, in the other buffers.
-        with ThreadPoolExecutor(1) as network:
+        kept: list[bytes] = []
+        waiting: deque[Clip] = deque()
+        with contextlib.ExitStack() as stack:
+            film = None
+            if overlay is not None:
+                spec = build.clip
+                film = OverlayVideo(overlay, self.description.classes, spec.fps, spec.max_flow_px)
+                stack.enter_context(film)
+            # The network answers for a clip while the next one is being made, in the other buffers.
+            network = stack.enter_context(ThreadPoolExecutor(1))
             for number, clip in enumerate(clips):
                 starts.append(clip.start_seconds)
+                if pictures:
+                    kept.append(clip_picture(clip, build.clip.max_flow_px))
                 if number >= len(self._buffers):
-                    answers[number - len(self._buffers)].result()
+                    answer = answers[number - len(self._buffers)].result()
+                    if film:
+                        film.add(waiting.popleft(), answer)
+                if film:
+                    waiting.append(clip)
                 buffers = self._buffers[number % len(self._buffers)]
                 inputs = clip_inputs(clip, self.description.inputs, build.clip, sampling, buffers)
                 answers.append(network.submit(self._model, inputs))
+            if film:
+                for clip, late in zip(waiting, answers[len(answers) - len(waiting) :], strict=True):
+                    film.add(clip, late.result())
         probabilities = np.stack([answer.result() for answer in answers])
         return Assessment(
             str(video),
@@ -283,4 +311,5 @@ class Predictor:
             probabilities,
             report,
             self.description.calibration,
+            tuple(kept),
         )

@@ -42,6 +42,11 @@ def flow_colors(flow: np.ndarray, full_px: float) -> np.ndarray:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
+def full_speed(flows: Sequence[np.ndarray]) -> float:
+    """Pixels that only the fastest hundredth of a clip's flows (H, W, 2) moves by: its own full strength."""
+    return max(1.0, float(np.percentile(np.hypot(*np.moveaxis(np.stack(flows), -1, 0)), 99)))
+
+
 def clip_strip(clip: Clip, max_flow_px: float, *, columns: int = 5, outline: bool = False) -> np.ndarray:
     """(rows * S, columns * S, 3) uint8 RGB: frames, the same with joints, and the flow that leads on.
 
@@ -62,9 +67,8 @@ def clip_strip(clip: Clip, max_flow_px: float, *, columns: int = 5, outline: boo
     if len(clip.pose):
         rows.append([draw_joints(frame, clip.pose[step]) for frame, step in zip(frames, steps, strict=True)])
     if len(clip.flow):
-        # Show this clip's own speeds: full strength for its fastest hundredth.
         flows = [dequantize_flow(clip.flow[step], max_flow_px) for step in steps]
-        full = max(1.0, float(np.percentile(np.hypot(*np.moveaxis(np.stack(flows), -1, 0)), 99)))
+        full = full_speed(flows)
         rows.append([flow_colors(flow, full) for flow in flows])
     return np.vstack([np.hstack(row) for row in rows])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from pipelines.alignment import estimate_alignment
 from pipelines.config import BuildConfig
-from pipelines.files import written_whole
+from pipelines.files import distinct_names, written_whole
 from pipelines.manifest import read_sources
 from pipelines.pose import Body
 from pipelines.process import observe
@@ -115,7 +114,7 @@ def write_previews(
     listed = list(_listed(source))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        names = _names([path for path, _ in listed], source)
+        names = distinct_names([path for path, _ in listed], source)
         items = []
         for number, ((path, own_box), name) in enumerate(zip(listed, names, strict=True)):
             progress(number, len(listed), path.name)
@@ -146,20 +145,6 @@ def _listed(source: Path) -> Iterator[tuple[Path, Box | None]]:
                 f"Received: {str(source)!r}"
             )
         yield from ((path, None) for path in found)
-
-
-def _names(paths: list[Path], source: Path) -> list[str]:
-    """A name for each item's files: its stem; with its folders where two have the same."""
-    stems = Counter(path.stem for path in paths)
-    names = []
-    for number, path in enumerate(paths):
-        name = path.stem
-        if stems[name] > 1:
-            inside = path.relative_to(source) if path.is_relative_to(source) else Path(path.name)
-            name = "__".join([*inside.with_suffix("").parts, path.suffix[1:]])
-            name = f"{number}_{name}" if name in names else name
-        names.append(name)
-    return names
 
 
 def _preview(path: Path, box: Box | None, out: Path, name: str, config: BuildConfig, finder: Finder) -> Item:

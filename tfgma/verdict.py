@@ -15,6 +15,10 @@ from tfgma.calibration import (
     least_validated,
 )
 
+LEAST_CLIPS = 5
+"""Of fewer an interval would say nothing."""
+RESAMPLES, SEED = 2000, 0
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -27,6 +31,27 @@ class Verdict:
     possible: tuple[str, ...]
     answer: str
     reason: str
+
+
+def probability_intervals(clip_probabilities: np.ndarray, temperature: float) -> np.ndarray | None:
+    """95 % bootstrap intervals of the calibrated mean over clips: what it owes to which clips there are.
+
+    Clips of one video are alike, so the intervals are too narrow; and they do not say how well the network
+    knows such an infant, as the conformal set does.
+
+    Args:
+        clip_probabilities: (N, C) float. temperature: of the network.
+
+    Returns:
+        (C, 2) float, or None of fewer than LEAST_CLIPS clips.
+    """
+    count = len(clip_probabilities)
+    if count < LEAST_CLIPS:
+        return None
+    drawn = np.random.default_rng(SEED).integers(0, count, (RESAMPLES, count))
+    shares = np.stack([np.bincount(row, minlength=count) for row in drawn]) / count
+    means = apply_temperature(shares @ clip_probabilities, temperature)
+    return np.percentile(means, [2.5, 97.5], axis=0).T
 
 
 def verdict(

@@ -32,7 +32,8 @@ from tfgma.cli.main import cli
 from tfgma.config import StudyConfig
 from tfgma.data_flow import IN_GAPS, data_flow
 from tfgma.evaluation import evaluate
-from tfgma.report import CELL_PAINTS, chosen_epoch, commands, protocol_text, training_text, write_report
+from tfgma.pages import CELL_PAINTS
+from tfgma.report import chosen_epoch, commands, protocol_text, training_text, write_report
 from tfgma.runs import read_run, read_run_predictions
 from tfgma.scores import poolings, scores_by
 from tfgma.strips import Cell, subject_strips

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -342,38 +342,67 @@ def export(
 @click.argument("videos", nargs=-1, required=True, type=PATH)
 @click.option("--model", "bundle", type=PATH, required=True, help="A bundle of tfgma export.")
 @click.option("--variant", type=click.Choice(ALL_VARIANTS), default="float32", show_default=True)
+@click.option(
+    "--report", type=PATH, help="Folder for a page and an overlay (mp4) a video, an index, and a table (CSV)."
+)
 @JSON
-def predict(videos: tuple[Path, ...], bundle: Path, variant: str, as_json: bool) -> None:
-    """Assess new videos with a bundle's TFLite file; TensorFlow is not needed.
+def predict(videos: tuple[Path, ...], bundle: Path, variant: str, report: Path | None, as_json: bool) -> None:
+    """Assess new videos, or folders of them, with a bundle's TFLite file; TensorFlow is not needed.
 
     \b
     Example:
       tfgma predict infant.mp4 --model saved_models/demo
+      tfgma predict recordings --model saved_models/demo --report pages
     """
     from tfgma.inference import Predictor
+    from tfgma.outcomes import assess_each, refuse_within, videos_in
 
-    done: list[dict[str, Any]] = []
-    refused: list[dict[str, str]] = []
+    found = videos_in(videos)
+    if report is not None:
+        refuse_within(report, videos)
+    outcomes = []
     with Predictor(bundle, variant) as predictor, progress_bar("predict") as tell:
-        for number, video in enumerate(videos):
-            tell(number, len(videos), video.name)
+        if report is not None:
+            from tfgma.assessment_page import Model, places, write_index, write_page
+
+            model = Model(bundle.resolve().name, variant, predictor.description)
+            pages = places(found)
             try:
-                done.append(predictor.assess(video).as_json())
-            except RefusedError as error:
-                refused.append({"video": str(video), "reason": str(error)})
+                report.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise RefusedError(
+                    f"--report must be a folder. Received: {str(report)!r} ({error})"
+                ) from error
+        tell(0, len(found), found[0].name)
+        films = None if report is None else [report / place.film for place in pages]
+        for number, outcome in enumerate(assess_each(predictor, found, films)):
+            outcomes.append(outcome)
+            if report is not None:
+                write_page(report, pages[number], outcome, model)
+                write_index(report, list(zip(pages, outcomes, strict=False)), model)
+            tell(number + 1, len(found), found[min(number + 1, len(found) - 1)].name)
+    done = [one.as_json() for one in outcomes if one.assessment is not None]
+    refused = [one.as_json() for one in outcomes if one.assessment is None]
     if as_json:
         notice = predictor.description.notice
-        print_json(
-            {"model": str(bundle), "variant": variant, "notice": notice, "videos": done, "refused": refused}
-        )
+        answer = {
+            "model": str(bundle),
+            "variant": variant,
+            "notice": notice,
+            "videos": done,
+            "refused": refused,
+        }
+        print_json(answer | ({} if report is None else {"report": str(report)}))
     else:
-        for answer in done:
-            scores = "  ".join(f"{name} {p:.2f}" for name, p in answer["calibrated_probabilities"].items())
-            click.echo(f"{answer['video']}: {answer['verdict']}  ({scores}; {len(answer['clips'])} clips)")
-            if answer["reason"]:
-                click.echo(f"  highest: {answer['predicted']}; {answer['reason']}")
-            if answer["damaged"]:
-                click.echo(f"  damaged: {answer['damaged']}; what decodes was assessed")
+        for one in done:
+            scores = "  ".join(f"{name} {p:.2f}" for name, p in one["calibrated_probabilities"].items())
+            click.echo(f"{one['video']}: {one['verdict']}  ({scores}; {len(one['clips'])} clips)")
+            if one["reason"]:
+                click.echo(f"  highest: {one['predicted']}; {one['reason']}")
+            if one["damaged"]:
+                click.echo(f"  damaged: {one['damaged']}; what decodes was assessed")
+        if report is not None:
+            click.echo(f"pages: {report / 'index.html'}")
         click.echo(predictor.description.notice)
     if refused:
         raise RefusedError("; ".join(one["reason"] for one in refused))
