@@ -92,7 +92,15 @@ def test_predict_writes_a_page_a_video_and_an_index(bundle, infants, tmp_path):
     assert done.returncode == 1  # of the one that cannot be read
     assert "pages:" in done.stdout
     names = {path.name for path in (tmp_path / "pages").iterdir()}
-    assert names == {"index.html", "assessments.csv", "one.html", "one_overlay.mp4", "bad.html"}
+    assert names == {
+        "index.html",
+        "assessments.csv",
+        "one.html",
+        "one.pdf",
+        "one_overlay.mp4",
+        "bad.html",
+        "bad.pdf",
+    }
     page = (tmp_path / "pages" / "one.html").read_text()
     assert page.count("data:image/jpeg;base64,") >= 1
     assert "http" not in page

@@ -149,7 +149,7 @@ class _Chart:
         self.svg = ""
 
     def __enter__(self) -> _Chart:
-        self.figure = load("matplotlib.figure", "train").Figure(figsize=SIZE_INCHES, layout="constrained")
+        self.figure = load("matplotlib.figure", "runtime").Figure(figsize=SIZE_INCHES, layout="constrained")
         self.figure.patch.set_visible(False)
         return self
 
@@ -165,7 +165,9 @@ class _Chart:
         if kind is None:
             buffer = io.StringIO()
             # Text stays text, and names within the file follow from what they name.
-            with load("matplotlib", "train").rc_context({"svg.fonttype": "none", "svg.hashsalt": self._name}):
+            with load("matplotlib", "runtime").rc_context(
+                {"svg.fonttype": "none", "svg.hashsalt": self._name}
+            ):
                 nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
                 self.figure.savefig(buffer, format="svg", metadata=nothing)
             self.svg = _for_a_page(buffer.getvalue(), self._name, self._title)

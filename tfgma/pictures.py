@@ -151,7 +151,7 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 def confusion_picture(matrix: np.ndarray, classes: Sequence[str], title: str) -> np.ndarray:
     """(C, C) counts, rows are the true classes -> (H, W, 3) uint8 RGB."""
-    figure = load("matplotlib.figure", "train").Figure(figsize=(3.6, 3.4), dpi=110, layout="constrained")
+    figure = load("matplotlib.figure", "runtime").Figure(figsize=(3.6, 3.4), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.imshow(matrix, cmap="Blues", vmin=0)
     axes.set_xticks(range(len(classes)), classes)
@@ -176,7 +176,7 @@ def roc_picture(
         title: of the picture.
     """
     sk = load("sklearn.metrics", "train")
-    figure = load("matplotlib.figure", "train").Figure(figsize=(4.2, 4.4), dpi=110, layout="constrained")
+    figure = load("matplotlib.figure", "runtime").Figure(figsize=(4.2, 4.4), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="chance")
     for number, name in enumerate(classes):
@@ -202,7 +202,7 @@ def reliability_picture(labels: np.ndarray, probabilities: np.ndarray, title: st
         title: of the picture.
     """
     table = [row for row in reliability_table(labels, probabilities) if row["n"]]
-    figure = load("matplotlib.figure", "train").Figure(figsize=(4.2, 4.4), dpi=110, layout="constrained")
+    figure = load("matplotlib.figure", "runtime").Figure(figsize=(4.2, 4.4), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="calibrated")
     said, right = ([row[name] for row in table] for name in ("probability", "accuracy"))
@@ -222,7 +222,7 @@ def reliability_picture(labels: np.ndarray, probabilities: np.ndarray, title: st
 
 def figure_pixels(figure: object) -> np.ndarray:
     """A matplotlib figure -> (H, W, 3) uint8 RGB."""
-    load("matplotlib.backends.backend_agg", "train").FigureCanvasAgg(figure)
+    load("matplotlib.backends.backend_agg", "runtime").FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")  # type: ignore[attr-defined]
     return cv2.imdecode(np.frombuffer(buffer.getvalue(), np.uint8), cv2.IMREAD_COLOR_RGB)

@@ -2,9 +2,9 @@
 
 import csv
 import re
-from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -12,7 +12,8 @@ from pipelines.config import BuildConfig, InputSettings
 from pipelines.process import ProcessReport, Window
 from pipelines.quality import NOBODY
 from pipelines.schema import ClipSpec
-from tfgma.assessment_page import Model, Place, places, telling, write_index, write_page
+from tfgma.assessment_content import Model, Place, places, telling
+from tfgma.assessment_page import write_index, write_page
 from tfgma.bundle import BundleDescription, CalibrationDescription
 from tfgma.inference import Assessment
 from tfgma.outcomes import Outcome
@@ -23,6 +24,7 @@ CALIBRATION = CalibrationDescription(
     temperature=2.0, fitted=True, fits=tuple(np.linspace(0.4, 0.95, 12)), coverage=0.9
 )
 PLACE = Place("one.html", "ward 3/one & two.mp4")
+JPEG = cv2.imencode(".jpg", np.zeros((60, 100, 3), np.uint8))[1].tobytes()
 CLIPS = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.95, 0.05], [0.7, 0.3]])
 
 
@@ -60,7 +62,7 @@ def assessment(clips=CLIPS):
         np.asarray(clips),
         report,
         CALIBRATION,
-        tuple(f"jpeg {number}".encode() for number in range(len(clips))),
+        (JPEG,) * len(clips),
     )
 
 
@@ -173,5 +175,5 @@ def test_intervals_hold_the_mean_and_shrink_with_more_clips():
 
 
 def test_few_clips_have_no_interval(tmp_path, model):
-    one = replace(assessment(CLIPS[:3]), pictures=(b"x",) * 3)
+    one = assessment(CLIPS[:3])
     assert "<td>–</td>" in written(tmp_path, model, Outcome(Path("one.mp4"), one))

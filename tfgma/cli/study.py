@@ -343,7 +343,7 @@ def export(
 @click.option("--model", "bundle", type=PATH, required=True, help="A bundle of tfgma export.")
 @click.option("--variant", type=click.Choice(ALL_VARIANTS), default="float32", show_default=True)
 @click.option(
-    "--report", type=PATH, help="Folder for a page and an overlay (mp4) a video, an index, and a table (CSV)."
+    "--report", type=PATH, help="Folder for a page (HTML, PDF), an overlay (mp4) a video, an index, a table."
 )
 @JSON
 def predict(videos: tuple[Path, ...], bundle: Path, variant: str, report: Path | None, as_json: bool) -> None:
@@ -363,7 +363,8 @@ def predict(videos: tuple[Path, ...], bundle: Path, variant: str, report: Path |
     outcomes = []
     with Predictor(bundle, variant) as predictor, progress_bar("predict") as tell:
         if report is not None:
-            from tfgma.assessment_page import Model, places, write_index, write_page
+            from tfgma.assessment_content import Model, places
+            from tfgma.assessment_page import write_index, write_page
 
             model = Model(bundle.resolve().name, variant, predictor.description)
             pages = places(found)
