@@ -84,6 +84,8 @@ NO_TENSORFLOW = {
     "tfgma/pages.py",
     "tfgma/assessment_content.py",
     "tfgma/assessment_page.py",
+    "tfgma/assessment_report.py",
+    "tfgma/watching.py",
     "tfgma/assessment_sheet.py",
     "pipelines/tools.py",
     "pipelines/pseudonyms.py",

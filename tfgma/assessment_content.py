@@ -80,12 +80,23 @@ def places(videos: Sequence[Path]) -> list[Place]:
     ['a__one__mp4.html', 'b__one__mp4.html', 'index_.html']
     """
     whole = [Path(os.path.abspath(video)) for video in videos]  # without `..`, links as they are
-    root = Path(os.path.commonpath([video.parent for video in whole]))
+    root = Path(os.path.commonpath([video.parent for video in whole])) if whole else Path()
     names = [f"{name}.html" for name in distinct_names(whole, root)]
     return [
         Place(f"{Path(name).stem}_.html" if name == INDEX_FILE else name, video.relative_to(root).as_posix())
         for name, video in zip(names, whole, strict=True)
     ]
+
+
+def place_below(root: Path, video: Path) -> Place:
+    """A place for a video of a folder to which others come.
+
+    >>> place_below(Path("in"), Path("in/ward 3/one.mp4"))
+    Place(page='ward 3__one_mp4.html', label='ward 3/one.mp4')
+    """
+    inside = video.relative_to(root)
+    name = "__".join([*inside.parts[:-1], f"{inside.stem}_{inside.suffix[1:]}"])
+    return Place(f"{name}.html", inside.as_posix())
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import csv
 import io
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipelines.files import written_whole
 from tfgma.assessment_content import INDEX_FILE, Model, Place, content_of
@@ -36,28 +36,38 @@ def write_page(out: Path, place: Place, outcome: Outcome, model: Model) -> None:
         temporary.write_bytes(sheet(place.label, outcome, model, content))
 
 
-def write_index(out: Path, outcomes: Sequence[tuple[Place, Outcome]], model: Model) -> None:
-    """Writes INDEX_FILE and TABLE_FILE to `out`."""
+@dataclass(frozen=True)
+class Row:
+    """A video in the index and in the table: what it is called, and column -> text."""
+
+    label: str
+    cells: dict[str, str]
+
+
+def row_of(place: Place, outcome: Outcome, model: Model) -> Row:
+    """A video's row; what is not known is empty."""
+    one = outcome.assessment
     classes = model.description.classes
-    _write(
-        out / INDEX_FILE,
-        render("assessments.html.j2", outcomes=outcomes, model=model, cell_paints=(), table=TABLE_FILE),
-    )
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    figures = ("seconds", "clips", "clips_left_out", "page")
-    table.writerow(["video", "verdict", "reason", "predicted", *(f"p_{name}" for name in classes), *figures])
-    for place, outcome in outcomes:
-        one = outcome.assessment
-        row: list[Any] = [outcome.video, outcome.verdict, outcome.reason]
-        if one is None:
-            row += [""] * (len(classes) + len(figures))
-        else:
-            report = one.report
-            row += [one.predicted, *(f"{p:.4f}" for p in one.verdict.probabilities)]
-            row += [f"{report.decode.seconds:.1f}", report.clips, report.clips_left_out]
-        table.writerow([*row, place.page])
-    _write(out / TABLE_FILE, text.getvalue())
+    figures = [""] * (len(classes) + 4)
+    if one is not None:
+        report = one.report
+        figures = [one.predicted, *(f"{p:.4f}" for p in one.verdict.probabilities)]
+        figures += [f"{report.decode.seconds:.1f}", f"{report.clips}", f"{report.clips_left_out}"]
+    names = ["predicted", *(f"p_{name}" for name in classes), "seconds", "clips", "clips_left_out"]
+    cells = {"video": str(outcome.video), "verdict": outcome.verdict, "reason": outcome.reason}
+    return Row(place.label, cells | dict(zip(names, figures, strict=True)) | {"page": place.page})
+
+
+def write_index(out: Path, rows: Sequence[Row], model: Model) -> None:
+    """Writes INDEX_FILE and TABLE_FILE to `out`."""
+    page = render("assessments.html.j2", rows=rows, model=model, cell_paints=(), table=TABLE_FILE)
+    _write(out / INDEX_FILE, page)
+    if rows:
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(rows[0].cells), lineterminator="\n")
+        table.writeheader()
+        table.writerows(row.cells for row in rows)
+        _write(out / TABLE_FILE, text.getvalue())
 
 
 def _write(path: Path, text: str) -> None:

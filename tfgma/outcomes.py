@@ -1,8 +1,8 @@
-"""Assesses one video after another; of one that cannot be assessed stands why."""
+"""What comes of assessing a video: an answer, or why there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,16 +76,9 @@ def refuse_within(report: Path, videos: Sequence[Path]) -> None:
             )
 
 
-def assess_each(
-    predictor: Predictor, videos: Sequence[Path], overlays: Sequence[Path] | None = None
-) -> Iterator[Outcome]:
-    """An outcome for each video, as soon as it is known.
-
-    `overlays`: an mp4 to write for each video; then assessments have pictures, too.
-    """
-    for number, video in enumerate(videos):
-        film = None if overlays is None else overlays[number]
-        try:
-            yield Outcome(video, predictor.assess(video, pictures=film is not None, overlay=film))
-        except RefusedError as error:
-            yield Outcome(video, None, str(error))
+def outcome_of(predictor: Predictor, video: Path, film: Path | None = None) -> Outcome:
+    """What comes of a video. `film`: an overlay to write; then the assessment has pictures, too."""
+    try:
+        return Outcome(video, predictor.assess(video, pictures=film is not None, overlay=film))
+    except RefusedError as error:
+        return Outcome(video, None, str(error))

@@ -13,7 +13,7 @@ from pipelines.process import ProcessReport, Window
 from pipelines.quality import NOBODY
 from pipelines.schema import ClipSpec
 from tfgma.assessment_content import Model, Place, places, telling
-from tfgma.assessment_page import write_index, write_page
+from tfgma.assessment_page import row_of, write_index, write_page
 from tfgma.bundle import BundleDescription, CalibrationDescription
 from tfgma.inference import Assessment
 from tfgma.outcomes import Outcome
@@ -138,7 +138,7 @@ def test_index_and_table_hold_every_video(tmp_path, model):
     videos = [Path("v/a/x.mp4"), Path("v/b/x.mp4")]
     found = places(videos)
     outcomes = [Outcome(videos[0], assessment()), Outcome(videos[1], None, "too short, by far")]
-    write_index(tmp_path, list(zip(found, outcomes, strict=True)), model)
+    write_index(tmp_path, [row_of(*pair, model) for pair in zip(found, outcomes, strict=True)], model)
     index = (tmp_path / "index.html").read_text(encoding="utf-8")
     for place in found:
         assert f'<a href="{place.page}">{place.label}</a>' in index

@@ -1,7 +1,7 @@
 import pytest
 
 from pipelines.schema import RefusedError
-from tfgma.outcomes import assess_each, refuse_within, videos_in
+from tfgma.outcomes import outcome_of, refuse_within, videos_in
 
 
 def test_folders_are_the_videos_below_them_in_order(tmp_path):
@@ -19,7 +19,7 @@ def test_a_folder_without_videos_is_refused(tmp_path):
         videos_in([tmp_path])
 
 
-def test_one_refusal_does_not_end_the_rest(tmp_path):
+def test_a_refusal_is_an_outcome(tmp_path):
     class Picky:
         def assess(self, video, *, pictures, overlay):
             assert pictures == (overlay is not None)
@@ -27,11 +27,10 @@ def test_one_refusal_does_not_end_the_rest(tmp_path):
                 raise RefusedError("no")
             return video.name
 
-    videos, films = [tmp_path / "bad", tmp_path / "good"], [tmp_path / "1.mp4", tmp_path / "2.mp4"]
-    assert len(list(assess_each(Picky(), videos))) == 2
-    outcomes = list(assess_each(Picky(), videos, films))
-    assert [(one.assessment, one.refusal) for one in outcomes] == [(None, "no"), ("good", "")]
-    assert (outcomes[0].verdict, outcomes[0].reason) == ("not assessable / uncertain", "no")
+    bad = outcome_of(Picky(), tmp_path / "bad")
+    assert (bad.assessment, bad.verdict, bad.reason) == (None, "not assessable / uncertain", "no")
+    assert bad.as_json() == {"video": str(tmp_path / "bad"), "reason": "no"}
+    assert outcome_of(Picky(), tmp_path / "good", tmp_path / "film.mp4").assessment == "good"
 
 
 def test_nothing_is_written_among_the_videos(tmp_path):

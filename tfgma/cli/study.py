@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -12,6 +13,9 @@ from tfgma.backends import BACKENDS, DATA_PARALLEL, choose_backend
 from tfgma.bundle import ALL_VARIANTS, ONNX, VARIANTS
 from tfgma.cli.console import print_json, print_table, progress_bar
 from tfgma.cli.data import JSON, PATH, WORKERS
+
+if TYPE_CHECKING:
+    from tfgma.outcomes import Outcome
 
 
 @click.command()
@@ -339,74 +343,79 @@ def export(
 
 
 @click.command()
-@click.argument("videos", nargs=-1, required=True, type=PATH)
+@click.argument("videos", nargs=-1, type=PATH)
 @click.option("--model", "bundle", type=PATH, required=True, help="A bundle of tfgma export.")
 @click.option("--variant", type=click.Choice(ALL_VARIANTS), default="float32", show_default=True)
 @click.option(
     "--report", type=PATH, help="Folder for a page (HTML, PDF), an overlay (mp4) a video, an index, a table."
 )
+@click.option("--watch", type=PATH, help="Assess what arrives in this folder, until Ctrl-C; needs --report.")
 @JSON
-def predict(videos: tuple[Path, ...], bundle: Path, variant: str, report: Path | None, as_json: bool) -> None:
+def predict(
+    videos: tuple[Path, ...],
+    bundle: Path,
+    variant: str,
+    report: Path | None,
+    watch: Path | None,
+    as_json: bool,
+) -> None:
     """Assess new videos, or folders of them, with a bundle's TFLite file; TensorFlow is not needed.
 
     \b
     Example:
       tfgma predict infant.mp4 --model saved_models/demo
       tfgma predict recordings --model saved_models/demo --report pages
+      tfgma predict --watch incoming --model saved_models/demo --report pages
     """
+    from tfgma.assessment_content import Model
+    from tfgma.assessment_report import AssessmentReport, assess_arrivals, assess_each
     from tfgma.inference import Predictor
-    from tfgma.outcomes import assess_each, refuse_within, videos_in
+    from tfgma.outcomes import refuse_within, videos_in
 
+    if bool(videos) == bool(watch) or (watch and (as_json or not report)):
+        raise click.UsageError("Give VIDEOS, or --watch with --report and without --json.")
     found = videos_in(videos)
-    if report is not None:
-        refuse_within(report, videos)
-    outcomes = []
-    with Predictor(bundle, variant) as predictor, progress_bar("predict") as tell:
-        if report is not None:
-            from tfgma.assessment_content import Model, places
-            from tfgma.assessment_page import write_index, write_page
-
+    if report:
+        refuse_within(report, [watch] if watch else videos)
+    with contextlib.ExitStack() as stack:
+        predictor = stack.enter_context(Predictor(bundle, variant))
+        notice, pages = predictor.description.notice, None
+        if report:
             model = Model(bundle.resolve().name, variant, predictor.description)
-            pages = places(found)
-            try:
-                report.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise RefusedError(
-                    f"--report must be a folder. Received: {str(report)!r} ({error})"
-                ) from error
-        tell(0, len(found), found[0].name)
-        films = None if report is None else [report / place.film for place in pages]
-        for number, outcome in enumerate(assess_each(predictor, found, films)):
-            outcomes.append(outcome)
-            if report is not None:
-                write_page(report, pages[number], outcome, model)
-                write_index(report, list(zip(pages, outcomes, strict=False)), model)
-            tell(number + 1, len(found), found[min(number + 1, len(found) - 1)].name)
-    done = [one.as_json() for one in outcomes if one.assessment is not None]
+            pages = stack.enter_context(AssessmentReport(report, model))
+        if watch and pages:
+            click.echo(f"{notice}\nwaiting for videos in {watch}; pages: {pages.index}; Ctrl-C ends this")
+            for outcome in assess_arrivals(predictor, watch, pages):
+                _print_outcome(outcome)
+        outcomes = list(assess_each(predictor, found, pages, stack.enter_context(progress_bar("predict"))))
     refused = [one.as_json() for one in outcomes if one.assessment is None]
     if as_json:
-        notice = predictor.description.notice
-        answer = {
-            "model": str(bundle),
-            "variant": variant,
-            "notice": notice,
-            "videos": done,
-            "refused": refused,
-        }
-        print_json(answer | ({} if report is None else {"report": str(report)}))
+        done = [one.as_json() for one in outcomes if one.assessment is not None]
+        answer = {"model": str(bundle), "variant": variant, "notice": notice, "videos": done}
+        print_json(answer | {"refused": refused} | ({"report": str(report)} if report else {}))
     else:
-        for one in done:
-            scores = "  ".join(f"{name} {p:.2f}" for name, p in one["calibrated_probabilities"].items())
-            click.echo(f"{one['video']}: {one['verdict']}  ({scores}; {len(one['clips'])} clips)")
-            if one["reason"]:
-                click.echo(f"  highest: {one['predicted']}; {one['reason']}")
-            if one["damaged"]:
-                click.echo(f"  damaged: {one['damaged']}; what decodes was assessed")
-        if report is not None:
-            click.echo(f"pages: {report / 'index.html'}")
-        click.echo(predictor.description.notice)
+        for outcome in outcomes:
+            if outcome.assessment is not None:
+                _print_outcome(outcome)
+        if pages:
+            click.echo(f"pages: {pages.index}")
+        click.echo(notice)
     if refused:
         raise RefusedError("; ".join(one["reason"] for one in refused))
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    one = outcome.assessment
+    if one is None:
+        click.echo(f"{outcome.video}: {outcome.verdict}; {outcome.reason}")
+        return
+    pairs = zip(one.classes, one.verdict.probabilities, strict=True)
+    scores = "  ".join(f"{name} {p:.2f}" for name, p in pairs)
+    click.echo(f"{outcome.video}: {outcome.verdict}  ({scores}; {one.report.clips} clips)")
+    if outcome.reason:
+        click.echo(f"  highest: {one.predicted}; {outcome.reason}")
+    if one.report.decode.damaged:
+        click.echo(f"  damaged: {one.report.decode.damaged}; what decodes was assessed")
 
 
 @click.command()
