@@ -55,7 +55,8 @@ def row_of(place: Place, outcome: Outcome, model: Model) -> Row:
         figures += [f"{report.decode.seconds:.1f}", f"{report.clips}", f"{report.clips_left_out}"]
     names = ["predicted", *(f"p_{name}" for name in classes), "seconds", "clips", "clips_left_out"]
     cells = {"video": str(outcome.video), "verdict": outcome.verdict, "reason": outcome.reason}
-    return Row(place.label, cells | dict(zip(names, figures, strict=True)) | {"page": place.page})
+    made = {"page": place.page, "model_sha256": model.sha256}
+    return Row(place.label, cells | dict(zip(names, figures, strict=True)) | made)
 
 
 def write_index(out: Path, rows: Sequence[Row], model: Model) -> None:

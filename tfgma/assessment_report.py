@@ -44,8 +44,9 @@ class AssessmentReport:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
-        """Writes the index of what there is."""
-        write_index(self._out, self._rows, self._model)
+        """Writes the index, if there is anything in it: of a report that was refused nothing is changed."""
+        if self._rows:
+            write_index(self._out, self._rows, self._model)
 
     def go_on(self, root: Path) -> list[Path]:
         """Takes the rows of an earlier call over whose videos lie below `root` and whose pages are there.
@@ -54,20 +55,19 @@ class AssessmentReport:
             Their videos.
 
         Raises:
-            RefusedError: the table there is of another model's classes.
+            RefusedError: the table there is of another model.
         """
         table = self._out / TABLE_FILE
         if not table.exists():
             return []
         with table.open(encoding="utf-8", newline="") as file:
-            read = csv.DictReader(file)
-            expected = row_of(place_below(root, root / "x"), Outcome(root / "x", None), self._model).cells
-            if read.fieldnames != list(expected):
-                raise RefusedError(
-                    f"{TABLE_FILE} in --report must be of this model's classes. "
-                    f"Received: columns {', '.join(read.fieldnames or ())}. Choose another folder"
-                )
-            rows = list(read)
+            rows = list(csv.DictReader(file))
+        models = {cells.get("model_sha256", "none") for cells in rows}
+        if models - {self._model.sha256}:
+            raise RefusedError(
+                f"{TABLE_FILE} in --report must be of the file with SHA-256 {self._model.sha256}. "
+                f"Received: {', '.join(sorted(models))}. Choose another folder"
+            )
         videos = []
         for cells in rows:
             video = Path(cells["video"])
@@ -109,7 +109,7 @@ def assess_arrivals(predictor: Predictor, folder: Path, report: AssessmentReport
     """The outcome of each video that is in `folder` or comes to it, and that has no page yet; without end.
 
     Raises:
-        RefusedError: no folder, or a report of another model's classes.
+        RefusedError: no folder, or a report of another model.
     """
     for video in arrivals(folder, report.go_on(folder)):
         yield report.assess(predictor, video, place_below(folder, video))

@@ -85,11 +85,22 @@ def test_a_page_that_is_gone_is_made_again(tmp_path, model, monkeypatch):
     assert quick.assessed == ["a.mp4", "a.mp4"]
 
 
-def test_a_report_of_other_classes_is_not_gone_on_with(tmp_path, model):
-    videos(tmp_path / "out", "assessments.csv")
-    report = AssessmentReport(tmp_path / "out", model)
-    with pytest.raises(RefusedError, match=r"assessments\.csv in --report must be of this model's classes"):
-        next(assess_arrivals(Quick(), tmp_path, report))
+def test_another_models_report_is_left_as_it_is(tmp_path, model, monkeypatch):
+    monkeypatch.setattr("tfgma.watching.LOOK_EVERY_SECONDS", 0)
+    folder, out = tmp_path / "in", tmp_path / "out"
+    videos(folder, "a.mp4")
+    with AssessmentReport(out, model) as report:
+        next(assess_arrivals(Quick(), folder, report))
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    changed = model.description.model_copy(update={"files": {"model_int8.tflite": "ef" * 32}})
+
+    def go_on():
+        with AssessmentReport(out, replace(model, description=changed)) as report:
+            next(assess_arrivals(Quick(), folder, report))
+
+    with pytest.raises(RefusedError, match=r"must be of the file with SHA-256 efef.* Received: abab"):
+        go_on()
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_a_file_is_no_folder(tmp_path, model):
