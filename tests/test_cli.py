@@ -132,7 +132,18 @@ def test_help_imports_no_heavy_package():
 
 @pytest.mark.parametrize(
     "command",
-    ["synthesize", "build-tfrecords", "inspect", "train", "evaluate", "compare", "export", "predict", "demo"],
+    [
+        "synthesize",
+        "build-tfrecords",
+        "inspect",
+        "train",
+        "evaluate",
+        "compare",
+        "export",
+        "predict",
+        "demo",
+        "doctor",
+    ],
 )
 def test_every_command_explains_itself_with_an_example(command):
     text = tfgma_here(command, "--help")

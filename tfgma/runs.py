@@ -6,7 +6,6 @@ import csv
 import importlib.metadata
 import json
 import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from pipelines.config import parse_overrides, parse_settings
 from pipelines.files import written_whole
 from pipelines.schema import RefusedError
+from tfgma._version import git_state
 from tfgma.aggregation import label_by
 from tfgma.config import StudyConfig
 
@@ -115,17 +115,10 @@ def read_run_predictions(run: Path) -> Predictions:
 def environment() -> dict[str, Any]:
     """Versions and the state of the source tree, for the record."""
     packages = ("tfgma", "tensorflow", "jax", "torch", "keras", "numpy", "scikit-learn")
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in packages if _is_installed(name)},
-        "git": git.stdout.strip() or None,
+        "git": git_state(),
     }
 
 

@@ -6,21 +6,29 @@ import logging
 import os
 import sys
 import warnings
-from importlib.metadata import version
 
 import click
 
 from pipelines.files import is_full
 from pipelines.schema import RefusedError
+from tfgma._version import __version__, git_state
 from tfgma.cli.benchmark import benchmark
 from tfgma.cli.console import silence_native_logs
 from tfgma.cli.data import build_tfrecords, inspect, preview, synthesize
+from tfgma.cli.machine import doctor
 from tfgma.cli.study import compare, demo, evaluate, export, predict, train
 from tfgma.cli.weights import convert_weights
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(version("tfgma"), prog_name="tfgma")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, asked: _show_version(context) if asked else None,
+    help="Show the version, and the checkout's git state, and exit.",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks and the logs of native libraries.")
 def cli(debug: bool) -> None:
     """Movement assessment from videos of lying infants. Research use only.
@@ -29,6 +37,12 @@ def cli(debug: bool) -> None:
     Example:
       tfgma demo --out build/demo
     """
+
+
+def _show_version(context: click.Context) -> None:
+    state = git_state()
+    click.echo(f"tfgma {__version__}" + (f" (git {state})" if state else ""))
+    context.exit()
 
 
 COMMANDS = (
@@ -43,6 +57,7 @@ COMMANDS = (
     predict,
     convert_weights,
     demo,
+    doctor,
     benchmark,
 )
 for command in COMMANDS:
