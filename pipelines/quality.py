@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
@@ -192,3 +193,12 @@ def reasons_against(figures: Figures, limits: QualitySettings) -> list[str]:
             if value is not None and sign * (value - limit) > 0:
                 reasons.append(text.format(value=value, limit=limit))
     return reasons
+
+
+def without_value(reason: str) -> str:
+    """A reason against a clip without the clip's own figure; the limit stays.
+
+    >>> without_value("sharpness is 0.123, not 0.300")
+    'sharpness is …, not 0.300'
+    """
+    return re.sub(r"\d+(\.\d+)?%?", "…", reason, count=1)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.files import distinct_names
+from pipelines.quality import without_value
 from tfgma.bundle import BundleDescription, model_file
-from tfgma.data_flow import without_value
 from tfgma.inference import Assessment
 from tfgma.verdict import probability_intervals
 

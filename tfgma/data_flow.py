@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.quality import without_value
 from pipelines.splits import SIDES
 
 RECEIVED = ". Received: "
@@ -62,15 +63,6 @@ def rule_of(sentence: str) -> str:
     """
     before, received, _ = sentence.partition(RECEIVED)
     return before if received else re.split("[:,]", sentence)[0]
-
-
-def without_value(reason: str) -> str:
-    """A reason against a clip without the clip's own figure; the limit stays.
-
-    >>> without_value("sharpness is 0.123, not 0.300")
-    'sharpness is …, not 0.300'
-    """
-    return re.sub(r"\d+(\.\d+)?%?", "…", reason, count=1)
 
 
 def _clip_reasons(used: list[dict[str, Any]]) -> list[tuple[str, int]]:
