@@ -17,6 +17,8 @@ from tests.tfgma.test_study import ANY_DECISION, STUDY
 from tests.tfgma.test_training import QUICK
 from tfgma.bundle import FLOW_FILE, read_bundle
 from tfgma.config import load_study
+from tfgma.conversion import ConversionTask
+from tfgma.flow_file import write_flow
 from tfgma.inference import Predictor
 from tfgma.preprocessing import make_tools
 from tfgma.runs import read_run, write_json
@@ -86,5 +88,5 @@ def test_a_file_whose_flow_is_another_is_not_exported(run, tmp_path, monkeypatch
     with pytest.raises(
         RefusedError, match=r"must find the flow that its network finds, .* px off. Build with"
     ):
-        export(run, tmp_path / "bundle", variants=["float32"], limits=ANY_DECISION)
+        write_flow(ConversionTask(run, 0, (), tmp_path, ANY_DECISION), lambda *_: None)
     assert not list(tmp_path.iterdir())

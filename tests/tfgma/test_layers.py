@@ -52,7 +52,7 @@ def filled(layer):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("shape", CLIPS)
-def test_both_forms_of_a_folded_convolution_are_conv3d(kernel, shape):
+def test_a_folded_convolution_is_conv3d(kernel, shape):
     x = clips(*shape)
     for strides in STRIDES:
         layer = FoldedConv3D(4, shape[0], kernel, strides)
