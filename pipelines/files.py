@@ -7,7 +7,7 @@ import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pipelines.schema import RefusedError
@@ -132,3 +132,12 @@ def distinct_names(paths: Sequence[Path], root: Path) -> list[str]:
             name = f"{number}_{name}" if name in names else name
         names.append(name)
     return names
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files in and below a folder, by name, with one of these endings (lower case); no hidden ones."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
+    ]

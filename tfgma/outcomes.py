@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.files import files_below
 from pipelines.schema import RefusedError
 from pipelines.video import SUFFIXES
 from tfgma.calibration import UNCERTAIN
@@ -49,11 +50,7 @@ def videos_in(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = [
-            one
-            for one in sorted(path.rglob("*"))
-            if one.suffix.lower() in SUFFIXES and one.is_file() and not one.name.startswith(".")
-        ]
+        inside = files_below(path, SUFFIXES)
         if not inside:
             raise RefusedError(
                 f"a folder of videos must hold some ({', '.join(sorted(SUFFIXES))}). Received: {str(path)!r}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.alignment import estimate_alignment
 from pipelines.config import BuildConfig
-from pipelines.files import distinct_names, written_whole
+from pipelines.files import distinct_names, files_below, written_whole
 from pipelines.manifest import read_sources
 from pipelines.pose import Body
 from pipelines.process import observe
@@ -134,11 +134,7 @@ def _listed(source: Path) -> Iterator[tuple[Path, Box | None]]:
     elif source.is_file() and source.suffix.lower() in known:
         yield source, None
     else:
-        found = [
-            path
-            for path in sorted(source.rglob("*"))
-            if path.suffix.lower() in known and path.is_file() and not path.name.startswith(".")
-        ]
+        found = files_below(source, known)
         if not found:
             raise RefusedError(
                 "SOURCE must be a video, a picture, a manifest, or a folder that holds some. "
