@@ -81,6 +81,20 @@ class AssessmentReport:
         """The page to open."""
         return self._out / INDEX_FILE
 
+    def refuse_overwriting(self, videos: Sequence[Path], found: Sequence[Place]) -> None:
+        """Keeps overlays from the place of a video.
+
+        Raises:
+            RefusedError: one would be written there.
+        """
+        films = {(self._out / place.film).resolve() for place in found}
+        for video in videos:
+            if video.resolve() in films:
+                raise RefusedError(
+                    f"--report must be a folder where no overlay replaces a video. Received: {str(video)!r}, "
+                    "whose name an overlay would get. Choose another folder"
+                )
+
     def assess(self, predictor: Predictor, video: Path, place: Place) -> Outcome:
         """Assesses a video and writes its page; the outcome is without pictures: they would fill memory."""
         outcome = outcome_of(predictor, video, self._out / place.film)
@@ -97,8 +111,15 @@ class AssessmentReport:
 def assess_each(
     predictor: Predictor, videos: Sequence[Path], report: AssessmentReport | None, progress: Progress
 ) -> Iterator[Outcome]:
-    """The outcome of each video, in order; with a report its page is written."""
-    for number, (video, place) in enumerate(zip(videos, places(videos), strict=True)):
+    """The outcome of each video, in order; with a report its page is written.
+
+    Raises:
+        RefusedError: an overlay would be written over one of the videos.
+    """
+    found = places(videos)
+    if report is not None:
+        report.refuse_overwriting(videos, found)
+    for number, (video, place) in enumerate(zip(videos, found, strict=True)):
         progress(number, len(videos), video.name)
         yield outcome_of(predictor, video) if report is None else report.assess(predictor, video, place)
     if videos:

@@ -108,3 +108,11 @@ def test_a_file_is_no_folder(tmp_path, model):
     with pytest.raises(RefusedError, match=r"--report must be a folder\. Received"):
         AssessmentReport(tmp_path / "out", model)
     assert Path(tmp_path / "out").is_file()
+
+
+def test_an_overlay_never_replaces_a_video(tmp_path, model):
+    found = videos(tmp_path / "in", "a.mp4", "a_overlay.mp4")
+    quick, report = Quick(), AssessmentReport(tmp_path / "in", model)
+    with pytest.raises(RefusedError, match=r"no overlay replaces a video\. Received: .*a_overlay\.mp4"):
+        next(assess_each(quick, found, report, lambda *step: None))
+    assert quick.assessed == []
