@@ -30,7 +30,7 @@ test: $(STAMP) lint
 
 # The networks alone, on the other two Keras backends, each in an environment of its own; then, in one environment
 # with all three, trainings and what else takes several.
-BACKEND_TESTS := tests/tfgma/models tests/tfgma/weights tests/tfgma/test_layers.py
+BACKEND_TESTS := tests/tfgma/models tests/tfgma/weights tests/tfgma/test_layers.py tests/tfgma/test_saliency.py
 # conftest.py makes videos, which these environments cannot.
 BACKEND_PYTEST := -m pytest --noconftest -p no:cacheprovider $(PARALLEL) $(NO_HANGING) $(BACKEND_TESTS)
 

@@ -61,6 +61,54 @@ def test_predict_answers_for_a_new_video_in_every_variant(bundle, infants):
         assert answer["notice"].startswith("Research use only")
 
 
+def test_explain_writes_what_the_answer_rests_on(bundle, infants, tmp_path):
+    run = bundle.parent / "run"
+    sides = json.loads((run / "run.json").read_text())["folds"][1]
+    videos = {path.parent.name: path for path in infants.glob("*/*/video.mp4")}
+    video = videos[sides["test"][0]]
+    out = tmp_path / "why"
+    found = json.loads(tfgma_here("explain", run, video, "--out", out, "--clips", 2, "--json"))
+    assert (found["fold"], found["seen_in_training"]) == (1, False)
+    assert found["explained"] == max(found["probabilities"], key=found["probabilities"].get)
+    assert len(found["clips"]) == 4
+    assert all(np.isfinite(list(clip["parts"].values())).all() for clip in found["clips"])
+    assert {path.name for path in out.iterdir()} == {"explanation.html", "explanation.json", "maps.npz"}
+    with np.load(out / "maps.npz") as arrays:
+        methods = {name.partition("_")[2] for name in arrays}
+    assert methods == {
+        f"{one}_{of}" for one in ("grad_cam", "integrated_gradients") for of in ("flow", "image")
+    }
+    # The same clips and the same network as the bundle's float32 file.
+    answer = json.loads(tfgma_here("predict", video, "--model", bundle, "--json"))["videos"][0]
+    for one, clip in zip(found["clips"], answer["clips"], strict=True):
+        assert one["probabilities"] == pytest.approx(clip["probabilities"], abs=1e-4)
+    said = tfgma_here("explain", run, videos[sides["train"][0]], "--out", tmp_path / "seen", "--class", "FMs")
+    assert "the network was trained on this subject" in said
+    assert "FMs 0." in said
+
+
+def test_explain_refuses_in_one_sentence_and_writes_nothing(bundle, infants, tmp_path):
+    run, video = bundle.parent / "run", next(infants.glob("*/*/video.mp4"))
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    for arguments, rule in (
+        ((run, video, "--class", "XYZ"), "--class must be one of FMs, PR, WMs"),
+        ((run, video, "--fold", 0), r"--fold must be one of [1]"),
+        ((run, text), "text.mp4"),
+        ((tmp_path, video), "RUN must be a folder that tfgma train wrote"),
+    ):
+        done = subprocess.run(
+            [str(TFGMA), "explain", *map(str, arguments), "--out", str(tmp_path / "why")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert one_sentence(done.stderr), done.stderr
+        assert rule in done.stderr
+        assert not (tmp_path / "why").exists()
+
+
 def test_predict_says_what_it_could_not_assess_and_still_answers_for_the_rest(bundle, infants, tmp_path):
     good = sorted(infants.glob("FMs/*/video.mp4"))[0]
     bad = tmp_path / "text.mp4"

@@ -63,7 +63,8 @@ GROUPS: Final[dict[str, tuple[int, ...]]] = {
     }.items()
 }
 """Angles that move together, by body part."""
-_LIMB_GROUPS: Final = ("left_arm", "right_arm", "left_leg", "right_leg")
+LIMBS: Final = ("left_arm", "right_arm", "left_leg", "right_leg")
+"""Those of GROUPS that can be moved alone."""
 
 # Root mean square of posture around rest (shoulder's, radians): one number for all classes.
 _POSTURE_SPREAD: Final = 0.25
@@ -123,7 +124,7 @@ def writhing(rng: np.random.Generator, times: Array, temper: Temper) -> Array:
         )
     start = rng.uniform(0, 6)
     while start < times[-1]:
-        limb = GROUPS[_LIMB_GROUPS[rng.integers(4)]]
+        limb = GROUPS[LIMBS[rng.integers(4)]]
         seconds = rng.uniform(1.8, 2.8)
         # The fourth angle of a limb is its flexion: stretching takes it down.
         out[:, limb[3]] -= rng.uniform(0.6, 1.0) * _bump(times, start, seconds)
@@ -148,7 +149,7 @@ def poor_repertoire(rng: np.random.Generator, times: Array, temper: Temper) -> A
     pattern = []
     delay = 0.0
     for limb in limbs:
-        columns = np.array(GROUPS[_LIMB_GROUPS[limb]])
+        columns = np.array(GROUPS[LIMBS[limb]])
         # Shoulder or hip and elbow or knee in one fixed proportion: always the same path.
         reach = np.array([rng.uniform(0.2, 0.4), rng.uniform(0.15, 0.4), 0.0, rng.uniform(0.4, 0.65), 0.2])
         reach *= rng.choice([-1.0, 1.0], 5)

@@ -14,7 +14,7 @@ from pipelines.synthetic.body import Body, sample_body
 from pipelines.synthetic.camera import Camera, sample_camera, still
 from pipelines.synthetic.fitting import Fit
 from pipelines.synthetic.kinematics import Skeleton, pose_skeleton
-from pipelines.synthetic.motion import sample_angles, sample_temper
+from pipelines.synthetic.motion import GROUPS, sample_angles, sample_temper
 from pipelines.synthetic.render import BodyRenderer
 from pipelines.synthetic.scene import Scene, sample_scene
 from pipelines.synthetic.settings import SyntheticSettings
@@ -91,7 +91,13 @@ def sample_recording(index: int, settings: SyntheticSettings, *, seconds: float,
     body = sample_body(body_rng)
     age_weeks = int(body_rng.integers(10, 17))
     motion_rng = np.random.default_rng(motion_seed)
-    angles = sample_angles(motion_rng, label, sample_temper(motion_rng), num_frames, settings.fps)
+    temper = sample_temper(motion_rng)
+    angles = sample_angles(motion_rng, label, temper, num_frames, settings.fps)
+    if settings.odd_limb and settings.odd_movement:
+        columns = list(GROUPS[settings.odd_limb])
+        odd_rng = np.random.default_rng(motion_seed.spawn(1)[0])
+        odd = sample_angles(odd_rng, settings.odd_movement, temper, num_frames, settings.fps)
+        angles[:, columns] = odd[:, columns]
     skeleton = pose_skeleton(angles, body.size)
     camera = sample_camera(np.random.default_rng(camera_seed), settings, num_frames)
     scene = sample_scene(np.random.default_rng(scene_seed), settings, label, camera)

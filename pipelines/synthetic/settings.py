@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipelines.config import Settings
-from pipelines.synthetic.motion import MOVEMENTS
+from pipelines.synthetic.motion import LIMBS, MOVEMENTS
 
 Range = tuple[float, float]
 
@@ -46,6 +46,11 @@ class SyntheticSettings(Settings):
         "random",
         description="random: independent of the class; with: class k has family k; against: family k + 1",
     )
+    odd_limb: str | None = Field(
+        None,
+        description="left_arm, right_arm, left_leg or right_leg; it alone moves as odd_movement",
+    )
+    odd_movement: str | None = Field(None, description="a class; needs odd_limb")
     ground_truth: bool = Field(False, description="write truth.npz (masks, joints) beside each video")
     mask_every: int = Field(1, ge=1, description="truth.npz holds the mask of every so many frames")
 
@@ -55,6 +60,12 @@ class SyntheticSettings(Settings):
         if unknown or len(set(self.classes)) != len(self.classes):
             raise ValueError(
                 f"classes must be distinct names of {', '.join(MOVEMENTS)}. Received: {self.classes}"
+            )
+        odd = (self.odd_limb, self.odd_movement)
+        if odd != (None, None) and (self.odd_limb not in LIMBS or self.odd_movement not in MOVEMENTS):
+            raise ValueError(
+                f"odd_limb must be one of {', '.join(LIMBS)} and odd_movement one of {', '.join(MOVEMENTS)}. "
+                f"Received: odd_limb={self.odd_limb}, odd_movement={self.odd_movement}"
             )
         for key in ("roll_degrees", "torso_share", "light"):
             low, high = getattr(self, key)

@@ -19,7 +19,7 @@ from pipelines.synthetic import SyntheticSettings, generate
 from pipelines.synthetic import generate as generate_function
 from pipelines.synthetic.background import FAMILIES
 from pipelines.synthetic.kinematics import pose_skeleton, sample_proportions, schema_joints
-from pipelines.synthetic.motion import ANGLES, MOVEMENTS, sample_angles, sample_temper
+from pipelines.synthetic.motion import ANGLES, GROUPS, MOVEMENTS, sample_angles, sample_temper
 from pipelines.synthetic.recording import sample_recording
 
 SMALL = {"width": 320, "height": 240}
@@ -240,6 +240,26 @@ def test_poor_repertoire_moves_in_most_windows_and_least(tracks: dict[str, np.nd
 def test_mean_speed_of_writhing_and_fidgety_subjects_overlaps(tracks: dict[str, np.ndarray]) -> None:
     speed = {k: (np.linalg.norm(np.diff(t, axis=1), axis=-1) * FPS).mean((1, 2)) for k, t in tracks.items()}
     assert np.percentile(speed["WMs"], 80) > np.percentile(speed["FMs"], 20)
+
+
+@pytest.mark.parametrize("limb", ["left_arm", "right_leg"])
+def test_an_odd_limb_moves_as_another_class_and_the_rest_stays(limb: str) -> None:
+    plain = sample_recording(1, small(), seconds=8, seed=5)
+    odd = sample_recording(1, small(odd_limb=limb, odd_movement="WMs"), seconds=8, seed=5)
+    assert plain.label == odd.label == "FMs"
+    columns = list(GROUPS[limb])
+    rest = [column for column in range(len(ANGLES)) if column not in columns]
+    np.testing.assert_array_equal(odd.angles[:, rest], plain.angles[:, rest])
+    # What writhes goes far and slowly.
+    assert (np.ptp(odd.angles[:, columns], axis=0) > 1.5 * np.ptp(plain.angles[:, columns], axis=0)).any()
+    assert odd.roll_degrees == plain.roll_degrees
+    assert odd.family == plain.family
+
+
+@pytest.mark.parametrize("odd", [{"odd_limb": "tail", "odd_movement": "WMs"}, {"odd_limb": "left_arm"}])
+def test_an_odd_limb_needs_a_limb_and_a_class(odd: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="odd_limb must be one of left_arm, right_arm"):
+        small(**odd)
 
 
 def test_posture_of_a_single_frame_does_not_tell_the_class() -> None:

@@ -15,6 +15,7 @@ from tfgma._version import __version__, git_state
 from tfgma.cli.benchmark import benchmark
 from tfgma.cli.console import silence_native_logs
 from tfgma.cli.data import build_tfrecords, inspect, preview, synthesize
+from tfgma.cli.explain import explain
 from tfgma.cli.machine import doctor
 from tfgma.cli.study import compare, demo, evaluate, export, predict, train
 from tfgma.cli.weights import convert_weights
@@ -53,6 +54,7 @@ COMMANDS = (
     train,
     evaluate,
     compare,
+    explain,
     export,
     predict,
     convert_weights,
