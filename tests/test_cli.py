@@ -87,6 +87,45 @@ def test_explain_writes_what_the_answer_rests_on(bundle, infants, tmp_path):
     assert "FMs 0." in said
 
 
+def test_adapt_fits_a_bundle_to_a_site(bundle, dataset, infants, tmp_path):
+    index = json.loads((dataset / "dataset.json").read_text())
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "shards").symlink_to(dataset / "shards")
+    few = tfgma_here("adapt", bundle, "--data", dataset, "--out", tmp_path / "ours", code=1)
+    assert "the data set that its network was trained on" in few
+    index["videos"] = [
+        entry | {"id": f"{entry['id']}_{turn}", "subject": f"{entry['subject']}_{turn}"}
+        for turn in range(3)
+        for entry in index["videos"]
+    ]
+    (site / "dataset.json").write_text(json.dumps(index | {"videos": index["videos"][:19]}))
+    few = tfgma_here("adapt", bundle, "--data", site, "--out", tmp_path / "ours", code=1)
+    assert "at least 20 subjects of known class. Received: 19" in few
+    assert not (tmp_path / "ours").exists()
+    (site / "dataset.json").write_text(json.dumps(index))
+    found = json.loads(tfgma_here("adapt", bundle, "--data", site, "--out", tmp_path / "ours", "--json"))
+    assert found["subjects"] == 27
+    before, after = (json.loads((one / "bundle.json").read_text()) for one in (bundle, tmp_path / "ours"))
+    assert len(after["calibration"]["fits"]) == 27
+    assert after["calibration"]["temperature"] == found["temperature"]
+    assert {name: value for name, value in after.items() if name not in ("calibration", "adaptation")} == {
+        name: value for name, value in before.items() if name not in ("calibration", "adaptation")
+    }
+    assert after["adaptation"]["subjects"] == 27
+    assert "Adapted to a site" in (tmp_path / "ours" / "MODEL_CARD.md").read_text()
+    video = sorted(infants.glob("FMs/*/video.mp4"))[0]
+    one, other = (
+        json.loads(tfgma_here("predict", video, "--model", model, "--json"))["videos"][0]
+        for model in (bundle, tmp_path / "ours")
+    )
+    assert one["probabilities"] == other["probabilities"]
+    assert "a verdict needs at least 9" in one["reason"]
+    assert "a verdict needs at least 9" not in other["reason"]
+    again = tfgma_here("adapt", tmp_path / "ours", "--data", site, "--out", tmp_path / "twice", code=1)
+    assert "a bundle is adapted once" in again
+
+
 def test_explain_refuses_in_one_sentence_and_writes_nothing(bundle, infants, tmp_path):
     run, video = bundle.parent / "run", next(infants.glob("*/*/video.mp4"))
     text = tmp_path / "text.mp4"

@@ -73,7 +73,7 @@ class BundleDescription(Settings):
 
     `streaming`: of files that take a frame at a time, where there are any. `files`: SHA-256 of every TFLite
     file, of an ONNX file and of certificate.json. `runtime`: version of ai-edge-litert that ran the files
-    when they were exported.
+    when they were exported. `adaptation`: what `tfgma adapt` fitted to which site, where it did.
     """
 
     bundle_version: int
@@ -89,6 +89,7 @@ class BundleDescription(Settings):
     runtime: str
     notice: str
     streaming: StreamingDescription | None = None
+    adaptation: dict[str, Any] | None = None
 
 
 def model_file(variant: str) -> str:

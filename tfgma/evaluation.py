@@ -107,7 +107,7 @@ def evaluate(
         metrics["test"][level] |= _with_intervals(scores_by(level, test, pooling))
     right = int(np.sum(subjects.probabilities.argmax(axis=1) == subjects.labels))
     # Also where all answers are right, of which the bootstrap knows nothing.
-    metrics["test"]["subject"]["exact_accuracy_interval"] = _binomial_interval(right, len(subjects.labels))
+    metrics["test"]["subject"]["exact_accuracy_interval"] = exact_interval(right, len(subjects.labels))
     metrics["calibration"] = calibration_metrics(predictions, pooling)
     metrics["conformal"] = conformal_metrics(predictions, pooling)
     metrics["strata"], metrics["raters"] = strata, agreement
@@ -226,7 +226,7 @@ def conformal_metrics(predictions: Predictions, pooling: Mapping[int, Aggregatio
     return {
         "wanted": COVERAGE,
         "coverage": float(held.mean()),
-        "coverage_interval": _binomial_interval(int(held.sum()), len(held)),
+        "coverage_interval": exact_interval(int(held.sum()), len(held)),
         "coverage_by_class": by_class,
         "assessed": float(single.mean()),
         "accuracy_of_assessed": float(held[single].mean()) if single.any() else None,
@@ -244,7 +244,8 @@ def conformal_metrics(predictions: Predictions, pooling: Mapping[int, Aggregatio
     }
 
 
-def _binomial_interval(successes: int, trials: int) -> list[float]:
+def exact_interval(successes: int, trials: int) -> list[float]:
+    """Clopper and Pearson's interval of a share, at LEVEL."""
     found = load("scipy.stats", "train").binomtest(successes, trials).proportion_ci(LEVEL, method="exact")
     return [float(found.low), float(found.high)]
 

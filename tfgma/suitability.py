@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.build import with_network_digests
+from pipelines.config import BuildConfig
 from pipelines.dataset import decoded_bytes
 from pipelines.inputs import input_shape, refuse_missing
 from pipelines.schema import RefusedError
@@ -29,9 +30,8 @@ def as_built(config: StudyConfig, index: dict[str, Any]) -> StudyConfig:
     return config.model_copy(update={"build": config.build.model_copy(update=made)})
 
 
-def refuse_other_build(index: dict[str, Any], config: StudyConfig) -> None:
+def refuse_other_build(index: dict[str, Any], build: BuildConfig) -> None:
     """A bundle prepares videos by the study's build settings, so the data must have been built by them."""
-    build = config.build
     if build.deidentify:
         build = with_network_digests(build)
     wanted, found = flat(build.model_dump()), flat(index["config"])

@@ -65,7 +65,7 @@ def train(
     """
     index = read_index(dataset)
     config = as_built(config, index)
-    refuse_other_build(index, config)
+    refuse_other_build(index, config.build)
     refuse_unfit(config, index)
     protocol = protocol_of(index, config.split)
     splits = protocol.folds

@@ -17,6 +17,7 @@ from tfgma.cli.console import silence_native_logs
 from tfgma.cli.data import build_tfrecords, inspect, preview, synthesize
 from tfgma.cli.explain import explain
 from tfgma.cli.machine import doctor
+from tfgma.cli.site import adapt, monitor
 from tfgma.cli.study import compare, demo, evaluate, export, predict, train
 from tfgma.cli.weights import convert_weights
 
@@ -57,6 +58,8 @@ COMMANDS = (
     explain,
     export,
     predict,
+    monitor,
+    adapt,
     convert_weights,
     demo,
     doctor,
