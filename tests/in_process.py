@@ -2,8 +2,8 @@
 
 from functools import partial
 
-import tfgma.export
+import tfgma.exporting
 import tfgma.training
 
 train = partial(tfgma.training.train, isolated=False)
-export = partial(tfgma.export.export, isolated=False)
+export = partial(tfgma.exporting.export, isolated=False)

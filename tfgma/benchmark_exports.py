@@ -13,7 +13,7 @@ from tfgma.benchmark import METHODS, RESULTS_FILE
 from tfgma.bundle import VARIANTS
 from tfgma.certificate import Limits
 from tfgma.conversion import ConversionTask
-from tfgma.export import write_and_certify
+from tfgma.exporting import write_and_certify
 from tfgma.runs import METRICS_FILE, read_run, write_json
 
 EXPORTS = "exports"

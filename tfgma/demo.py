@@ -13,7 +13,7 @@ from pipelines.schema import RefusedError
 from pipelines.synthetic import SyntheticSettings, generate
 from tfgma.config import StudyConfig, load_study
 from tfgma.evaluation import evaluate
-from tfgma.export import export
+from tfgma.exporting import export
 from tfgma.inference import Predictor
 from tfgma.inspection import write_contact_sheet
 from tfgma.report import write_report

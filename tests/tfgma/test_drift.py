@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from pipelines.schema import FEATURE_JOINTS, RefusedError
 from tests.conftest import random_clip
-from tfgma.drift import drifts, least_distance
+from tfgma.drift import drifts, holm, least_distance
 from tfgma.movement_figures import MOVEMENT, POSE, movement_figures, pose_figures
 
 
@@ -92,6 +93,11 @@ def test_from_the_least_distance_on_a_figure_counts_as_changed(before, now, figu
         assert row.changed == (row.distance >= least - 1e-9)
         seen.add(row.changed)
     assert seen == {False, True}
+
+
+@pytest.mark.parametrize("levels", [[0.01, 0.04, 0.03, 0.02], [0.5, 0.5, 0.001], [0.9], [0.0, 1.0]])
+def test_holms_levels_are_those_of_statsmodels(levels):
+    np.testing.assert_allclose(holm(levels), multipletests(levels, method="holm")[1], atol=1e-15)
 
 
 def test_too_few_subjects_are_refused():

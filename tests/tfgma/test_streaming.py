@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-import tfgma.export
+import tfgma.exporting
 from pipelines.dataset import clip_dataset
 from pipelines.schema import ClipSpec, RefusedError
 from tests.in_process import export, train
@@ -65,7 +65,7 @@ def bundle(run, tmp_path_factory):
         return timed[kind]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfgma.export, "measure", time_once)
+        patch.setattr(tfgma.exporting, "measure", time_once)
         export(
             run,
             out,
@@ -223,7 +223,7 @@ def test_an_export_that_was_not_told_to_stream_does_not(run, bundle, tmp_path, m
     out = tmp_path / "bundle"
     costs = json.loads((bundle / "certificate.json").read_text())["variants"]["float32"]
     names = ("latency_ms", "peak_memory_bytes")
-    monkeypatch.setattr(tfgma.export, "measure", lambda file: {name: costs[name] for name in names})
+    monkeypatch.setattr(tfgma.exporting, "measure", lambda file: {name: costs[name] for name in names})
     export(run, out, limits=ANY_DECISION, variants=["float32"])
     assert [path.name for path in out.glob("*.tflite")] == ["model_float32.tflite"]
     assert "streaming" not in json.loads((out / "bundle.json").read_text())

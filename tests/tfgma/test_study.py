@@ -14,7 +14,7 @@ import pytest
 
 import tfgma.certificate
 import tfgma.conversion
-import tfgma.export
+import tfgma.exporting
 from pipelines.build import read_index, write_index
 from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.inputs import clip_inputs
@@ -309,7 +309,7 @@ def test_int8_that_would_decide_otherwise_computes_in_float32_where_most_is_lost
 
 
 def test_int8_that_fails_on_the_test_side_alone_names_its_layers_too(run, tmp_path, monkeypatch):
-    for room in (tfgma.export, tfgma.certificate):
+    for room in (tfgma.exporting, tfgma.certificate):
         monkeypatch.setattr(room, "failures", lambda *_: ["it is another file"])
     monkeypatch.setattr(tfgma.conversion, "failures", lambda *_: [])
     with pytest.raises(RefusedError, match=r"int8: it is another file \(most is lost in .*(bn|relu)\d"):
@@ -323,9 +323,9 @@ def die(task, tell):
 
 
 def test_a_conversion_that_kills_its_process_is_one_sentence(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(tfgma.export, "write_models", die)
+    monkeypatch.setattr(tfgma.exporting, "write_models", die)
     with pytest.raises(RefusedError, match=r"Received: signal SIGSEGV.*Leave a variant out \(while.*int8\)$"):
-        tfgma.export.export(run, tmp_path / "bundle")
+        tfgma.exporting.export(run, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -300,7 +300,7 @@ def export(
       tfgma export run --out saved_models/live --streaming
     """
     from tfgma.certificate import Limits
-    from tfgma.export import export as export_run
+    from tfgma.exporting import export as export_run
 
     limits = Limits(changed_subjects=max_changed_subjects, accuracy_loss=max_accuracy_loss)
     with progress_bar("export") as tell:
