@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test test-backends test-long lint lock clean
+.PHONY: install demo docs test test-backends test-long lint lock clean
 
 install: $(STAMP)
 
@@ -19,6 +19,10 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: $(STAMP)
 	$(BIN)/tfgma demo --out build/demo
+
+# Pages from docs/*.md and docstrings; a warning, such as a link that leads nowhere, ends it.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Two processes for two cores; a file's tests stay together, so that what they share is made once.
 PARALLEL := -n 2 --dist loadfile

@@ -1,8 +1,10 @@
 """What the documents tell users to type and to read is there; tests/long runs a whole page."""
 
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,14 @@ from tfgma.cli.main import cli
 from tfgma.config import load_study
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGE = ROOT / "docs" / "study.md"
+NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
 
-def blocks(document):
+def blocks(document, language="bash"):
     """The blocks of a document that are meant to be run."""
-    return re.findall(r"^```bash\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def commands(document):
@@ -33,7 +36,7 @@ def parsed(arguments):
     return cli.commands[arguments[0]].make_context(arguments[0], arguments[1:]).params
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
 def test_every_command_in_the_documents_is_one(document):
     for arguments in commands(document):
         parsed(arguments)
@@ -58,8 +61,61 @@ def test_the_settings_of_the_study_page_are_settings(tmp_path):
             load_study(tmp_path / "study.yaml", given["overrides"])
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
 def test_every_link_between_documents_leads_somewhere(document):
     text = re.sub(r"^    .*|`[^`\n]*`", "", document.read_text(), flags=re.MULTILINE)
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "document", [one for one in DOCUMENTS if blocks(one, "python")], ids=lambda path: path.name
+)
+def test_the_python_of_a_document_runs(document, tmp_path):
+    """All blocks one after the other, in an empty folder; they assert what the page says."""
+    (tmp_path / "page.py").write_text("\n".join(blocks(document, "python")))
+    done = subprocess.run(
+        [sys.executable, "page.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_pages_are_made_without_a_warning(tmp_path):
+    """Links, anchors, docstrings; every page stands in the navigation."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "api.html").read_text().count('class="doc doc-heading"') > 20
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > len(DOCUMENTS) - 2
+    foreign = {
+        link for page in pages for link in re.findall(r'(?:src|href)="(https?://[^"]+)"', page.read_text())
+    }
+    assert {link for link in foreign if not link.startswith("https://squidfunk.github.io/")} == set()
+
+
+def test_the_errors_of_the_troubleshooting_page_are_those_of_the_code():
+    sources = " ".join(
+        path.read_text() for root in ("tfgma", "pipelines") for path in sorted((ROOT / root).rglob("*.py"))
+    )
+    # Sentences are written over several lines of the code.
+    spoken = re.sub(r'"\s+f?"', "", sources)
+    table = [
+        line
+        for line in (ROOT / "docs" / "troubleshooting.md").read_text().splitlines()
+        if line.startswith("| `")
+    ]
+    said = [words for line in table for words in re.findall(r"`([^`]+)`", line.split(" | ")[0])]
+    assert len(said) > 40
+    assert [words for words in said if words not in spoken] == []

@@ -141,6 +141,7 @@ def explain(
     out: PathLike | None = None,
     fold: int | None = None,
     explained: str | None = None,
+    maps: int = 3,
 ) -> Explanation:
     """Which parts of the body, seconds, pixels and joints a network's answer for a video rests on.
 
@@ -150,6 +151,7 @@ def explain(
         out: a new or empty folder for a page, its figures and arrays; default none.
         fold: whose network; default one that has not seen the video's subject.
         explained: a class; default the most probable one.
+        maps: clips of which pixels and joints are explained.
 
     Raises:
         RefusedError: not a run, an unknown fold or class, or a video that cannot be assessed.
@@ -160,7 +162,7 @@ def explain(
 
     if out is not None:
         refuse_taken(Path(out))
-    found = explain_video(Path(run), Path(video), fold=fold, explained=explained)
+    found = explain_video(Path(run), Path(video), fold=fold, explained=explained, maps=maps)
     if out is not None:
         write_explanation(Path(out), found, study_of(read_run(Path(run))).inputs)
     return found

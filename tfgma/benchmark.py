@@ -15,12 +15,13 @@ from pipelines.build import build_dataset
 from pipelines.schema import RefusedError
 from pipelines.synthetic import SyntheticSettings, generate
 from tfgma.config import StudyConfig, load_study
+from tfgma.delivered import configs_folder
 from tfgma.evaluation import evaluate
 from tfgma.report import write_report
 from tfgma.runs import METRICS_FILE, write_json
 from tfgma.training import train
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "bench"
+CONFIGS = configs_folder() / "bench"
 METHODS = ("two_stream", "spatial", "temporal", "stam", "cnn_lstm", "c3d", "two_stream_3d")
 MANIFEST_COLUMNS = ("video", "subject", "label", "split")
 PARTS = ("methods", "preprocessing", "shuffled labels")

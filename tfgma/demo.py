@@ -12,6 +12,7 @@ from pipelines.build import build_dataset
 from pipelines.schema import RefusedError
 from pipelines.synthetic import SyntheticSettings, generate
 from tfgma.config import StudyConfig, load_study
+from tfgma.delivered import configs_folder
 from tfgma.evaluation import evaluate
 from tfgma.exporting import export
 from tfgma.inference import Predictor
@@ -20,7 +21,7 @@ from tfgma.report import write_report
 from tfgma.runs import write_json
 from tfgma.training import train
 
-CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
+CONFIG = configs_folder() / "demo.yaml"
 MARK = "demo.json"
 SUBJECTS = 60
 SECONDS = 11.0

@@ -108,6 +108,20 @@ def share_statistics(network: keras.Model) -> None:
             layer.synchronized = True
 
 
+def refuse_uneven(batch_size: int, shares: Shares) -> None:
+    """Refuses batches that the devices cannot share: clips of each would be left out.
+
+    Raises:
+        RefusedError: `batch_size` is no multiple of the number of devices.
+    """
+    if batch_size % shares.devices:
+        nearest = -(-batch_size // shares.devices) * shares.devices
+        raise RefusedError(
+            f"train.batch_size must be a multiple of the {shares.devices} devices that share a batch. "
+            f"Received: {batch_size}. Set train.batch_size={nearest}"
+        )
+
+
 def shared_train(batches: tf.data.Dataset, shares: Shares) -> tf.data.Dataset:
     """This process's rows of each batch; of an epoch's last one, as many as the devices can share evenly."""
     if shares.devices == 1:

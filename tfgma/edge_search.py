@@ -23,6 +23,7 @@ from tfgma.benchmark_networks import write_network
 from tfgma.bundle import ONNX, model_file
 from tfgma.config import StudyConfig, load_study
 from tfgma.contenders import Contender
+from tfgma.delivered import configs_folder
 from tfgma.evaluation import evaluate
 from tfgma.processes import run_apart
 from tfgma.report import write_report
@@ -30,7 +31,7 @@ from tfgma.runs import PREDICTIONS, fold_folder, read_predictions, write_json
 from tfgma.scores import poolings, scores_by
 from tfgma.training import train
 
-SEARCH = Path(__file__).parents[1] / "configs" / "edge_search" / "search.yaml"
+SEARCH = configs_folder() / "edge_search" / "search.yaml"
 TEACHER = "teacher"
 MARK = "search.json"
 COSTS_FILE = "costs.json"

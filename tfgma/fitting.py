@@ -38,6 +38,7 @@ from tfgma.distribution import (
     Shares,
     join_processes,
     leave_processes,
+    refuse_uneven,
     share_statistics,
     shared_steps,
     shared_train,
@@ -165,6 +166,7 @@ def _fit(task: FoldTask, progress: Progress) -> None:
     sampling = sampling_of(config, task.index, task.split)
     counts = sampling.class_counts()
     with spread(task.distribute) as shares:
+        refuse_uneven(settings.batch_size, shares)
         steps = shared_steps(sum(counts.values()), settings.batch_size, shares)
         with shares.building():
             with computing_in(settings.precision):

@@ -10,6 +10,7 @@ import pytest
 
 from tests.commands import tfgma
 from tests.in_process import export, train
+from tests.packages import build
 from tfgma.certificate import Limits
 from tfgma.config import load_study
 
@@ -20,18 +21,21 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """A new environment with tfgma[runtime], in the lock's versions."""
+    """A new environment with the wheel's tfgma[runtime], in the lock's versions."""
     folder = tmp_path_factory.mktemp("bare")
-    pins = re.findall(r"^([\w.-]+==[^\s;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    wheel, _ = build(folder)
+    pins = re.findall(r"^([\w.-]+==[^\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     (folder / "pins.txt").write_text("\n".join(pins))
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     subprocess.run(
         [
             *(folder / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet"),
-            *("--constraint", folder / "pins.txt", f"{ROOT}[runtime]"),
+            *("--constraint", folder / "pins.txt", f"{wheel}[runtime]"),
         ],
         check=True,
     )
+    size = subprocess.run(["du", "-sm", folder / "venv"], capture_output=True, text=True, check=True)
+    print(f"\ninstalled: {size.stdout.split()[0]} MiB", flush=True)
     return folder / "venv" / "bin"
 
 

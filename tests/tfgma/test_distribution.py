@@ -10,6 +10,7 @@ from tfgma.distribution import (
     Shares,
     is_follower,
     join_processes,
+    refuse_uneven,
     shared_steps,
     shared_train,
     shared_validation,
@@ -56,6 +57,15 @@ def test_filled_up_validation_has_the_mean_of_what_is_there(rows, devices, proce
         total, count, weights = total + loss * len(values), count + len(values), weights + weight.sum()
     assert total / count == pytest.approx(np.arange(rows).mean(), rel=1e-6)
     assert weights == pytest.approx(count)
+
+
+def test_batches_that_devices_cannot_share_are_refused():
+    refuse_uneven(16, Shares())
+    refuse_uneven(16, Shares(devices=4))
+    with pytest.raises(
+        RefusedError, match=r"multiple of the 4 devices .* Received: 6. Set train.batch_size=8"
+    ):
+        refuse_uneven(6, Shares(devices=4))
 
 
 def test_what_cannot_be_spread_is_refused(monkeypatch):
