@@ -18,6 +18,7 @@ from tests.conftest import numbered_frames, write_video
 from tests.golden_networks import REFERENCE, published_checkpoint
 from tests.pipelines.test_sequences import CONFIG as JOINTS_ALONE
 from tests.pipelines.test_sequences import walk, write_deeplabcut
+from tests.test_documents import run_with
 
 STUDY = Path(__file__).parent / "study.yaml"
 
@@ -146,6 +147,11 @@ def test_explain_refuses_in_one_sentence_and_writes_nothing(bundle, infants, tmp
         assert one_sentence(done.stderr), done.stderr
         assert rule in done.stderr
         assert not (tmp_path / "why").exists()
+
+
+def test_the_python_of_the_export_page_runs(bundle, infants, tmp_path):
+    (tmp_path / "new.mp4").symlink_to(sorted(infants.glob("FMs/*/video.mp4"))[0])
+    assert "not assessable / uncertain" in run_with(bundle, "mine", tmp_path)
 
 
 def test_predict_says_what_it_could_not_assess_and_still_answers_for_the_rest(bundle, infants, tmp_path):
@@ -497,6 +503,7 @@ def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, 
         assert files[found["file"]] == found["sha256"] == hashlib.sha256(content).hexdigest()
     assert variants["onnx"]["file"] == "model.onnx"
     assert "Softmax" in variants["onnx"]["operators"]
+    run_with(tmp_path / "bundle", "both", tmp_path)
     assert "ONNX Runtime" in (tmp_path / "bundle" / "report.html").read_text()
     video = sorted(infants.glob("FMs/*/video.mp4"))[0]
     answer = json.loads(tfgma_here("predict", video, "--model", tmp_path / "bundle", "--json"))

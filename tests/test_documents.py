@@ -68,9 +68,27 @@ def test_every_link_between_documents_leads_somewhere(document):
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize(
-    "document", [one for one in DOCUMENTS if blocks(one, "python")], ids=lambda path: path.name
-)
+WITH_A_BUNDLE = {"export.md"}
+"""Run by tests that have one: see `run_with`."""
+RUN_HERE = [one for one in DOCUMENTS if blocks(one, "python") and one.name not in WITH_A_BUNDLE]
+
+
+def run_with(bundle, name, folder):
+    """Runs the blocks of docs/export.md that use `saved_models/NAME`, which is `bundle`; what they print."""
+    (folder / "saved_models").mkdir()
+    (folder / "saved_models" / name).symlink_to(bundle)
+    used = [one for one in blocks(ROOT / "docs" / "export.md", "python") if f"saved_models/{name}" in one]
+    assert used
+    (folder / "page.py").write_text("\n".join(used))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "page.py"], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("document", RUN_HERE, ids=lambda path: path.name)
 def test_the_python_of_a_document_runs(document, tmp_path):
     """All blocks one after the other, in an empty folder; they assert what the page says."""
     (tmp_path / "page.py").write_text("\n".join(blocks(document, "python")))

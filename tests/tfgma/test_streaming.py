@@ -11,6 +11,7 @@ from pipelines.dataset import clip_dataset
 from pipelines.schema import ClipSpec, RefusedError
 from tests.in_process import export, train
 from tests.noise import write_noise
+from tests.test_documents import run_with
 from tfgma.answers import answers_of
 from tfgma.bundle import read_bundle
 from tfgma.certificate import Limits
@@ -102,6 +103,10 @@ def test_every_variant_streams_to_the_networks_answer_by_builtin_operators(bundl
     for clip in clips:
         np.testing.assert_allclose(model.answer(clip), answers_of(network)(clip)[0], atol=TOLERANCES[variant])
     assert foreign_operators(model.operators) == []
+
+
+def test_the_python_of_the_export_page_streams(bundle, tmp_path):
+    assert run_with(bundle, "live", tmp_path)
 
 
 def test_the_certificate_holds_the_streaming_files_with_the_others(bundle):
