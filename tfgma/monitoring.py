@@ -12,12 +12,13 @@ import numpy as np
 from pipelines.build import INDEX, file_digest, read_index
 from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.files import written_whole
+from pipelines.optional import load
 from pipelines.records import read_shard
 from pipelines.schema import RefusedError
 from tfgma.answers import join, predict
 from tfgma.assessment_content import QUALITY
 from tfgma.config import StudyConfig
-from tfgma.drift import Drift, drifts, least_distance
+from tfgma.drift import ALPHA, Drift, drifts, least_distance
 from tfgma.evaluation import exact_interval
 from tfgma.movement_figures import MOVEMENT, POSE, movement_figures, pose_figures
 from tfgma.pages import render
@@ -205,7 +206,7 @@ def _new_answers(
 
 
 def _performance(before: Scores, now: Scores, index: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Subjects that were answered right; None where the new ones are of classes that the run has not."""
+    """Subjects that were answered right, and Fisher's exact test; None where classes are new to the run."""
     classes = list(before.classes)
     if not set(index["classes"]) <= set(classes):
         return None
@@ -214,10 +215,13 @@ def _performance(before: Scores, now: Scores, index: Mapping[str, Any]) -> dict[
         (int((before.probabilities.argmax(axis=1) == before.labels).sum()), len(before.labels)),
         (int((now.probabilities.argmax(axis=1) == truth).sum()), len(truth)),
     ]
-    return {
+    table = [[right, n - right] for right, n in counts]
+    p = float(load("scipy.stats", "train").fisher_exact(table).pvalue)
+    sides = {
         side: {"right": right, "subjects": n, "accuracy": right / n, "interval": exact_interval(right, n)}
         for side, (right, n) in zip(("before", "now"), counts, strict=True)
     }
+    return {**sides, "p": p, "changed": p < ALPHA}
 
 
 def write_comparison(out: Path, found: Comparison, dataset: Path, run: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from scipy.stats import fisher_exact
 
 from pipelines.build import INDEX, read_index
 from pipelines.schema import RefusedError
@@ -52,7 +53,10 @@ def test_the_same_recordings_have_not_changed(run, dataset, tmp_path):
             assert row["higher"] == 0.5
             assert not row["changed"]
     assert [row["figure"] for row in found["figures"]["answers"]] == ["p_FMs", "p_PR", "p_WMs", "certainty"]
-    assert found["performance"]["now"]["subjects"] == 9
+    now, before = found["performance"]["now"], found["performance"]["before"]
+    assert now["subjects"] == before["subjects"] == 9
+    table = [[one["right"], 9 - one["right"]] for one in (before, now)]
+    assert found["performance"]["p"] == pytest.approx(fisher_exact(table).pvalue)
     page = (tmp_path / "m" / "monitor.html").read_text()
     assert "9 of these videos are in the run's own data set" in page
     assert "://" not in page
@@ -101,11 +105,18 @@ def test_the_page_shows_rows_and_performance(tmp_path):
     row = Drift("brightness", (0.4, 0.5, 0.6), (0.1, 0.2, 0.3), 0.02, 0.9, 1e-9, 1e-8)
     same = replace(row, figure="p_<b>PR", now=row.before, higher=0.5, distance=0.0, p=1.0, adjusted=1.0)
     one = {"right": 9, "subjects": 12, "accuracy": 0.75, "interval": [0.43, 0.95]}
-    found = Comparison(60, 12, 0, {"quality": [row], "answers": [same]}, {"before": one, "now": one})
+    performance = {"before": one, "now": one, "p": 1.0, "changed": False}
+    found = Comparison(60, 12, 0, {"quality": [row], "answers": [same]}, performance)
     write_comparison(tmp_path, found, Path("<i>may</i>"), Path("run"))
     page = (tmp_path / "monitor.html").read_text()
     assert "<b>PR" not in page
     assert "<i>may" not in page
     assert "1 of 2 figures changed" in page
+    assert "The share of right answers changed" not in page
+    worse = replace(found, performance=performance | {"p": 1e-4, "changed": True})
+    write_comparison(tmp_path, worse, Path("may"), Path("run"))
+    assert (
+        "right answers changed (Fisher's exact test, p &lt; 0.001)" in (tmp_path / "monitor.html").read_text()
+    )
     assert "0.43 to 0.95" in page
     assert f"{found.least_distance:.2f}" in page

@@ -56,6 +56,8 @@ def monitor(dataset: Path, run: Path, out: Path | None, as_json: bool) -> None:
             one = found.performance[side]
             low, high = one["interval"]
             click.echo(f"answered right, {name}: {one['accuracy']:.2f} ({low:.2f} to {high:.2f})")
+        if found.performance["changed"]:
+            click.echo(f"the share of right answers changed, p = {found.performance['p']:.2g}")
     if out:
         click.echo(f"page: {out / PAGE}")
 
