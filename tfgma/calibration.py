@@ -51,8 +51,8 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> Temperatur
 def temperature_interval(labels: np.ndarray, probabilities: np.ndarray, fitted: float) -> list[float]:
     """Where the temperature may lie, 95 %: what is not much less likely than the `fitted` one (Wilks 1938).
 
-    An end that lies beyond TEMPERATURES is the end of those. At 20 and 40 subjects it holds the truth in 93 %
-    of simulations; percentiles of a bootstrap do in 83 %.
+    An end that lies beyond TEMPERATURES is the end of those. Percentiles of a bootstrap are too narrow for so
+    few subjects.
 
     Args:
         labels: (N,) int, of independent subjects. probabilities: (N, C) float. fitted: of `fit_temperature`.

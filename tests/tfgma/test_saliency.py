@@ -256,6 +256,7 @@ def test_maps_point_at_what_tells(trained, shown, method):
         heat = np.maximum(maps_of(trained, inputs, method), 0)
         shares.append([heat[place].sum() / heat.sum() for place in places])
     telling, other = np.mean(shares, axis=0)
+    print(f"\n{method}: share of the map on what tells {telling:.2g}, on what does not {other:.2g}")
     assert telling > 4 * (SQUARE / SIDE) ** 2  # what an even map has there
     assert telling > 3 * other
 
@@ -278,6 +279,7 @@ def test_maps_change_with_random_weights(trained, shown, method):
         for inputs, _ in shown[:4]:
             first, second = (maps_of(network, inputs, method).ravel() for network in (trained, other))
             likeness.append(np.corrcoef(first, second)[0, 1] if second.std() > 0 else 0)
+    print(f"\n{method}: correlation with maps of random weights {np.mean(likeness):.2g}")
     assert np.mean(likeness) < 0.5
 
 
@@ -293,6 +295,7 @@ def test_the_answer_falls_earlier_by_the_map_than_by_chance(trained, shown, meth
             [deletion_area(probability(trained), inputs, baseline, "flow", order) for order in orders]
         )
     by_map, by_chance = np.mean(areas, axis=0)[0], np.mean(areas, axis=0)[1:].min()
+    print(f"\n{method}: deletion area {by_map:.2g}, random order at best {by_chance:.2g}")
     assert by_map < 0.7 * by_chance
 
 
