@@ -1,6 +1,6 @@
 # tfgma in a container; EXTRA is runtime (predict alone) or train.
 #   docker build --build-arg EXTRA=runtime -t tfgma .
-#   docker run --rm -v "$PWD:/work" -v tfgma-cache:/cache tfgma predict /work/new.mp4 --model /work/bundle
+#   docker run --rm -v "$PWD:/data" -v tfgma-cache:/cache tfgma predict /data/new.mp4 --model /data/bundle
 FROM python:3.12-slim
 # What OpenCV and MediaPipe load.
 RUN apt-get update \
@@ -15,5 +15,5 @@ RUN grep -oE '^[A-Za-z0-9._-]+==[^\\]+' /src/requirements.lock > /pins.txt \
 # The pose networks, fetched at the first use.
 ENV TFGMA_CACHE=/cache
 VOLUME /cache
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["tfgma"]

@@ -90,7 +90,14 @@ def _is_map(tensor: keras.KerasTensor) -> bool:
 
 
 def _last_maps(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
-    """The maps that are nearest before `tensor`, each once."""
+    """The maps that are nearest before `tensor`."""
+    return _nearest(tensor, _is_map)
+
+
+def _nearest(
+    tensor: keras.KerasTensor, is_wanted: Callable[[keras.KerasTensor], bool]
+) -> list[keras.KerasTensor]:
+    """What is wanted and lies nearest before `tensor`, or is it, each once."""
     found: dict[int, keras.KerasTensor] = {}
     seen: set[int] = set()
     waiting = [tensor]
@@ -99,7 +106,7 @@ def _last_maps(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        if _is_map(one):
+        if is_wanted(one):
             found[id(one)] = one
         else:
             waiting += _before(one)[1]
@@ -123,21 +130,10 @@ def _reached(tensor: keras.KerasTensor, reach: dict[int, set[str]]) -> set[str]:
 
 def _streams(tensor: keras.KerasTensor, reach: dict[int, set[str]]) -> list[keras.KerasTensor]:
     """The maps that are joined into `tensor`, if each is of one input and no input has two; or `tensor`."""
-    found: dict[int, keras.KerasTensor] = {}
-    seen: set[int] = set()
-    waiting = [tensor]
-    while waiting:
-        one = waiting.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        if len(_reached(one, reach)) == 1:
-            found[id(one)] = one
-        else:
-            waiting += _before(one)[1]
-    names = [name for part in found.values() for name in _reached(part, reach)]
-    if len(names) == len(set(names)) and all(_is_map(part) for part in found.values()):
-        return list(found.values())
+    found = _nearest(tensor, lambda one: len(_reached(one, reach)) == 1)
+    names = [name for part in found for name in _reached(part, reach)]
+    if len(names) == len(set(names)) and all(map(_is_map, found)):
+        return found
     return [tensor]
 
 
