@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -41,6 +43,43 @@ def full_disk_refused(folder: Path, remedy: str) -> Iterator[None]:
             f"the disk must have room for all that is written. Received: no space left in {str(folder)!r}. "
             f"Make room, then {remedy}"
         ) from error
+
+
+def refuse_taken(out: Path) -> None:
+    """Refuses what is no folder, or one that holds something.
+
+    Raises:
+        RefusedError: it does.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RefusedError(
+            f"--out must be a new or empty folder. Received: {str(out)!r}. Choose another name"
+        )
+
+
+@contextlib.contextmanager
+def folder_written_whole(out: Path) -> Iterator[Path]:
+    """Gives a temporary folder beside `out`, a new or empty one, that becomes it at the block's end.
+
+    If the block raises, `out` is untouched and nothing is left behind.
+
+    Raises:
+        RefusedError: `out` holds something, or cannot be written.
+    """
+    refuse_taken(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    except OSError as error:
+        raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
+    try:
+        yield building
+        building.chmod(0o755)
+        if out.exists():
+            out.rmdir()
+        os.replace(building, out)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
 @contextlib.contextmanager

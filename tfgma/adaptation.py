@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.build import INDEX, file_digest, read_index
+from pipelines.files import folder_written_whole, refuse_taken
 from pipelines.inputs import clip_inputs
 from pipelines.optional import load
 from pipelines.records import read_shard
@@ -163,8 +162,7 @@ def adapt(
         raise RefusedError(
             f"a bundle is adapted once. Received: {str(bundle)!r}, adapted before. Adapt the exported one"
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RefusedError(f"--out must be a new or empty folder. Received: {str(out)!r}")
+    refuse_taken(out)
     index = read_index(dataset)
     digest = file_digest(dataset / INDEX)
     if digest == description.run["dataset_sha256"]:
@@ -177,12 +175,7 @@ def adapt(
     found = fit_site(labels, probabilities, description)
     own = conformal_fits(labels, probabilities)
     adaptation: dict[str, Any] = {"dataset_sha256": digest, "variant": variant, **asdict(found)}
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    except OSError as error:
-        raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
-    try:
+    with folder_written_whole(out) as building:
         shutil.copytree(bundle, building, dirs_exist_ok=True)
         content = json.loads((building / BUNDLE_FILE).read_text(encoding="utf-8"))
         content["calibration"] |= {
@@ -194,12 +187,6 @@ def adapt(
         write_json(building / BUNDLE_FILE, content)
         with (building / CARD).open("a", encoding="utf-8") as card:
             card.write("\n\n" + render("adaptation.md.j2", found=found, dataset_sha256=digest))
-        building.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        os.replace(building, out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return found
 
 

@@ -156,8 +156,9 @@ def explain(
     Raises:
         RefusedError: not a run, an unknown fold or class, or a video that cannot be assessed.
     """
+    from pipelines.files import refuse_taken
     from tfgma.explanation import explain as explain_video
-    from tfgma.explanation_page import refuse_taken, write_explanation
+    from tfgma.explanation_page import write_explanation
     from tfgma.runs import read_run, study_of
 
     if out is not None:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.config import InputSettings
-from pipelines.files import written_whole
-from pipelines.schema import RefusedError
+from pipelines.files import refuse_taken, written_whole
 from tfgma.assessment_content import clock
 from tfgma.body_parts import PARTS
 from tfgma.explanation import Deletion, Explanation
@@ -37,16 +36,6 @@ STREAMS = {
     "flow": "the movement",
     "pose": "the joints",
 }
-
-
-def refuse_taken(out: Path) -> None:
-    """Refuses a folder that holds something.
-
-    Raises:
-        RefusedError: it does, or it is a file.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RefusedError(f"--out must be a new or empty folder. Received: {str(out)!r}")
 
 
 def write_explanation(out: Path, found: Explanation, settings: InputSettings) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import keras
 
+from pipelines.files import folder_written_whole, refuse_taken
 from pipelines.schema import RefusedError
 from tfgma.answers import Answerer, answers_of, predict_each
 from tfgma.backends import VARIABLE, choose_backend
@@ -136,15 +135,9 @@ def export(
             f"--streaming needs a network that never looks ahead, of the family {able}. "
             f'Received: "{config.model.family}". Leave --streaming out, or train configs/stream_gma.yaml'
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RefusedError(f"--out must be a new or empty folder. Received: {str(out)!r}")
+    refuse_taken(out)
     steps = 2 * (len(files) + (len(streamed(variants)) if streaming else 0)) + 2
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    except OSError as error:
-        raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
-    try:
+    with folder_written_whole(out) as building:
         task = ConversionTask(
             run.resolve(), fold, tuple(files), building.resolve(), limits, int8_io, streaming
         )
@@ -173,12 +166,6 @@ def export(
             files=certified_files(certificate),
         )
         (building / REPORT_FILE).write_text(page, encoding="utf-8")
-        building.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        os.replace(building, out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     progress(steps, steps, "done")
     return certificate
 

@@ -10,12 +10,13 @@ import pytest
 
 from pipelines.build import INDEX, file_digest
 from pipelines.config import InputSettings
+from pipelines.files import refuse_taken
 from pipelines.schema import RefusedError
 from tests.conftest import TINY, random_clip
 from tests.tfgma.test_occlusion import lying_body
 from tfgma.body_parts import PARTS
 from tfgma.explanation import ClipEffects, ClipMaps, Deletion, Explanation, Kept, _fold, _spans, evidence
-from tfgma.explanation_page import deletion_rows, refuse_taken, write_explanation
+from tfgma.explanation_page import deletion_rows, write_explanation
 from tfgma.explanation_pictures import AGAINST, FOR, map_pictures
 
 SETTINGS = InputSettings(num_frames=4, pose_frames=4, pose_stride=1)

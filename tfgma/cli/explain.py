@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipelines.files import refuse_taken
 from tfgma.backends import BACKENDS, choose_backend
 from tfgma.cli.console import print_json, print_table, progress_bar
 from tfgma.cli.data import JSON, PATH
@@ -47,7 +48,7 @@ def explain(
         choose_backend(backend)
     from tfgma.body_parts import PARTS
     from tfgma.explanation import explain as explain_video
-    from tfgma.explanation_page import PAGE, refuse_taken, write_explanation
+    from tfgma.explanation_page import PAGE, write_explanation
     from tfgma.runs import read_run, study_of
 
     refuse_taken(out)
