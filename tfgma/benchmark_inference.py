@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from pipelines.schema import RefusedError
 from tfgma.benchmark_networks import write_network, write_onnx_int8
 from tfgma.bundle import ALL_VARIANTS, ONNX, VARIANTS, checked_file, model_file, read_bundle
 from tfgma.config import load_study
-from tfgma.contenders import Contender, Waiting
+from tfgma.contenders import Contender, waiting
 from tfgma.latency import machine
 from tfgma.processes import run_apart
 from tfgma.runs import write_json
+from tfgma.turns import interleaved
 
 RESULTS = "infer.json"
 NETWORKS = "networks"
@@ -35,9 +37,6 @@ PEERS = {
 }
 """name -> packages, each of the extra torch or onnx."""
 NOT_AVAILABLE = "not_available"
-
-Turn = Callable[[int], np.ndarray]
-"""Number of clips -> (clips, 2) milliseconds, by the clock and of the processor."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -156,22 +155,6 @@ def contenders(files: Mapping[str, Path], peers: Sequence[str], threads: int) ->
     return ours + theirs
 
 
-def interleaved(turns: Mapping[str, Turn], rounds: int, tell: Callable[[int], None]) -> dict[str, np.ndarray]:
-    """Lets each have its turn in every round: one machine that slows down slows all.
-
-    Every second round goes backwards, so that nobody always follows the same other.
-
-    Returns:
-        name -> (rounds, CLIPS_A_TURN, 2) milliseconds.
-    """
-    taken: dict[str, list[np.ndarray]] = {name: [] for name in turns}
-    for number in range(rounds):
-        tell(number)
-        for name in list(turns)[:: -1 if number % 2 else 1]:
-            taken[name].append(turns[name](CLIPS_A_TURN))
-    return {name: np.stack(found) for name, found in taken.items()}
-
-
 def time_in_turn(contenders: Sequence[Contender], rounds: int = ROUNDS) -> dict[str, dict[str, Any]]:
     """What `figures` gives of contenders by name, each in a process of its own, all in one run.
 
@@ -179,12 +162,14 @@ def time_in_turn(contenders: Sequence[Contender], rounds: int = ROUNDS) -> dict[
         RefusedError: one cannot be run, or its process was killed.
     """
     with contextlib.ExitStack() as stack:
-        turns = {one.name: stack.enter_context(Waiting(one)).turn for one in contenders}
-        return figures(interleaved(turns, rounds, lambda number: None))
+        turns = {
+            one.name: partial(stack.enter_context(waiting(one)).turn, CLIPS_A_TURN) for one in contenders
+        }
+        return figures(interleaved(turns, rounds))
 
 
 def figures(taken: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """What `interleaved` gave, as figures.
+    """Figures of name -> (rounds, clips, 2) milliseconds, by the clock and of the processor.
 
     Returns:
         name -> `median_ms` and `p95_ms` of a clip, `processor_ms`, the median over all threads together, and
@@ -224,15 +209,15 @@ def _timed(candidates: Sequence[Contender], rounds: int, tell: Callable[[int], N
     """One row a contender; the processes of all wait for their turns, and end here."""
     missing = {}
     with contextlib.ExitStack() as stack:
-        waiting = {}
+        turns = {}
         for one in candidates:
             try:
                 if one.file is None:
                     raise RefusedError("the bundle must hold model.onnx. Export it again with --onnx")
-                waiting[one.name] = stack.enter_context(Waiting(one))
+                turns[one.name] = partial(stack.enter_context(waiting(one)).turn, CLIPS_A_TURN)
             except RefusedError as error:
                 missing[one.name] = str(error)
-        found = figures(interleaved({name: one.turn for name, one in waiting.items()}, rounds, tell))
+        found = figures(interleaved(turns, rounds, tell))
     return [
         {"contender": one.name, "threads": one.threads}
         | (found[one.name] if one.name in found else {NOT_AVAILABLE: missing[one.name]})

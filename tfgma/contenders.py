@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +15,8 @@ from pipelines.optional import load
 from pipelines.schema import RefusedError
 from tfgma.inference import TFLiteModel
 from tfgma.onnx_model import ONNXModel
-from tfgma.processes import end_with_parent
 from tfgma.torch_network import torch_network
+from tfgma.turns import Waiting
 
 SEED = 0
 
@@ -37,77 +31,31 @@ class Contender:
     threads: int
 
 
-class Waiting:
-    """A contender in its process. Use as a context manager."""
+def waiting(contender: Contender) -> Waiting:
+    """A contender in its process, which answers `turn(clips)` with what `_timed` gives.
 
-    def __init__(self, contender: Contender) -> None:
-        """Starts the process and loads the network.
-
-        Raises:
-            RefusedError: the runtime cannot run the file; the process was killed.
-        """
-        self._what = f"the process of {contender.name}"
-        self._pool = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(contender.threads,)
-        )
-        try:
-            self._answer(self._pool.submit(_load, contender))
-        except BaseException:
-            self._pool.shutdown()
-            raise
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: Any, trace: TracebackType | None) -> None:
-        """Ends the process."""
-        self._pool.shutdown()
-
-    def turn(self, clips: int) -> np.ndarray:
-        """Answers so many clips, after one that is not timed.
-
-        Returns:
-            (clips, 2) milliseconds: by the clock, and of the processor, all threads together.
-
-        Raises:
-            RefusedError: the process was killed.
-        """
-        return self._answer(self._pool.submit(_turn, clips))
-
-    def _answer(self, future: Future) -> Any:
-        try:
-            return future.result()
-        except BrokenProcessPool as error:
-            raise RefusedError(
-                f"{self._what} must come to its end. Received: {error}. Give it more memory if the system "
-                "took it. Call again"
-            ) from error
+    Raises:
+        RefusedError: the runtime cannot run the file; the process was killed.
+    """
+    environment = {
+        # OpenMP's threads would take the processor from the others while they wait.
+        "OMP_NUM_THREADS": str(contender.threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        # Weights are constants for torch.compile too.
+        "TORCHINDUCTOR_FREEZING": "1",
+    }
+    return Waiting(contender.name, _load, contender, environment=environment)
 
 
-_answer_one: Callable[[], Any]
-
-
-def _begin(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    # OpenMP's threads would take the processor from the others while they wait.
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    # Weights are constants for torch.compile too.
-    os.environ["TORCHINDUCTOR_FREEZING"] = "1"
-
-
-def _load(contender: Contender) -> None:
-    global _answer_one
+def _load(contender: Contender) -> Callable[[int], np.ndarray]:
     assert contender.file is not None
     content = contender.file.read_bytes()
     if contender.runtime.startswith("torch"):
-        _answer_one = _torch_answer(contender, content)
-    else:
-        model = (ONNXModel if contender.runtime == "onnx" else TFLiteModel)(content, contender.threads)
-        clip = noise(model.input_shapes)
-        _answer_one = lambda: model(clip)  # noqa: E731 - what is called is chosen here
-    _answer_one()
+        return partial(_timed, _torch_answer(contender, content))
+    model = (ONNXModel if contender.runtime == "onnx" else TFLiteModel)(content, contender.threads)
+    answer = partial(model, noise(model.input_shapes))
+    answer()
+    return partial(_timed, answer)
 
 
 def _torch_answer(contender: Contender, content: bytes) -> Callable[[], Any]:
@@ -143,11 +91,16 @@ def noise(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     }
 
 
-def _turn(clips: int) -> np.ndarray:
-    _answer_one()
+def _timed(answer: Callable[[], Any], clips: int) -> np.ndarray:
+    """Answers so many clips, after one that is not timed.
+
+    Returns:
+        (clips, 2) milliseconds: by the clock, and of the processor, all threads together.
+    """
+    answer()
     taken = np.empty((clips, 2))
     for row in taken:
         clock, processor = time.perf_counter(), time.process_time()
-        _answer_one()
+        answer()
         row[:] = 1000 * (time.perf_counter() - clock), 1000 * (time.process_time() - processor)
     return taken

@@ -17,27 +17,13 @@ from tfgma.benchmark_inference import (
     contenders,
     figures,
     inference_table,
-    interleaved,
 )
 from tfgma.benchmark_networks import write_onnx_int8
-from tfgma.contenders import Contender, Waiting, noise
+from tfgma.contenders import Contender, noise, waiting
 from tfgma.onnx_file import convert_onnx
 from tfgma.onnx_model import ONNXModel
 
 FILES = {"float32": Path("a.tflite"), "int8": Path("b.tflite"), "onnx": Path("c.onnx")}
-
-
-def test_rounds_go_there_and_back() -> None:
-    asked, told = [], []
-
-    def turn(name: str):
-        return lambda clips: (asked.append(name), np.full((clips, 2), len(asked)))[1]
-
-    taken = interleaved({name: turn(name) for name in "abc"}, 3, told.append)
-    assert "".join(asked) == "abccbaabc"
-    assert told == [0, 1, 2]
-    assert taken["c"].shape == (3, room.CLIPS_A_TURN, 2)
-    assert taken["c"][:, 0, 0].tolist() == [3, 4, 9]
 
 
 def times(*rounds: float) -> np.ndarray:
@@ -121,9 +107,9 @@ def test_an_int8_file_answers_nearly_as_its_float32(file: Path, tmp_path: Path) 
 
 
 def test_a_process_waits_for_its_turns(file: Path) -> None:
-    with Waiting(Contender("onnx", "onnx", file, 1)) as waiting:
+    with waiting(Contender("onnx", "onnx", file, 1)) as process:
         for clips in (3, 2):
-            taken = waiting.turn(clips)
+            taken = process.turn(clips)
             assert taken.shape == (clips, 2)
             assert (taken > 0).all()
 
@@ -131,4 +117,4 @@ def test_a_process_waits_for_its_turns(file: Path) -> None:
 def test_a_file_that_cannot_be_run_ends_its_process(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nonsense")
     with pytest.raises(RefusedError, match=r"a model must be an ONNX file"):
-        Waiting(Contender("onnx", "onnx", tmp_path / "model.onnx", 1))
+        waiting(Contender("onnx", "onnx", tmp_path / "model.onnx", 1))
