@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import tensorflow as tf
 
+from pipelines.flow import ZERO_LEVEL
 from pipelines.schema import JOINT_FEATURES, MIRRORED_FEATURE_JOINTS, MIRRORED_JOINTS
 
 
-class ClipTensors(NamedTuple):
-    """A clip as tensors.
+class ClipPixels(NamedTuple):
+    """What of a clip is changed, as it is stored: a quarter of the bytes that float32 would take.
 
-    `frames`: (F, S, S, 3) float32 RGB 0..1. `flow`: (L, S, S, 2) float32, x then y, pixels.
+    `frames`: (F, S, S, 3) uint8 RGB. `flow`: (S, S, 2L) uint8 codes of pipelines.flow, x0, y0, x1, y1, ....
     `pose`: (L+1, joints, 3) float32, x and y in pixels, score.
     """
 
-    frames: tf.Tensor
-    flow: tf.Tensor
-    pose: tf.Tensor
+    frames: np.ndarray
+    flow: np.ndarray
+    pose: np.ndarray
 
 
 class GeometryRange(NamedTuple):
@@ -31,40 +34,23 @@ class GeometryRange(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """A drawn movement: pixels right and down, factor, radians clockwise as seen."""
+    """A drawn movement: (2,) pixels right and down, () factor, () radians clockwise as seen; float32."""
 
-    shift: tf.Tensor
-    scale: tf.Tensor
-    angle: tf.Tensor
+    shift: tf.Tensor | np.ndarray
+    scale: tf.Tensor | np.ndarray
+    angle: tf.Tensor | np.ndarray
 
 
 class Photometry(NamedTuple):
-    """A drawn change of light: a gain a colour channel and an exponent."""
+    """A drawn change of light: (3,) a gain a colour channel and () an exponent; float32."""
 
-    gain: tf.Tensor
-    gamma: tf.Tensor
+    gain: tf.Tensor | np.ndarray
+    gamma: tf.Tensor | np.ndarray
 
 
 def sample_flip(seed: tf.Tensor, probability: float = 0.5) -> tf.Tensor:
     """Whether to flip: () bool. `seed`: (2,) int."""
     return tf.random.stateless_uniform((), seed) < probability
-
-
-def flip_joint_features(features: tf.Tensor) -> tf.Tensor:
-    """(..., 18, 7) joint features of a mirrored body: signs of what points right, left and right swapped."""
-    signs = tf.constant([-1.0 if name.endswith("x") else 1.0 for name in JOINT_FEATURES])
-    return tf.gather(features, tf.constant(MIRRORED_FEATURE_JOINTS), axis=-2) * signs
-
-
-def apply_flip(clip: ClipTensors) -> ClipTensors:
-    """The clip in a mirror: x-flow negated, left and right joints swapped. Its own inverse."""
-    side = tf.cast(tf.shape(clip.frames)[2], tf.float32)
-    pose = tf.gather(clip.pose, tf.constant(MIRRORED_JOINTS), axis=1)
-    return ClipTensors(
-        frames=tf.reverse(clip.frames, axis=[2]),
-        flow=tf.reverse(clip.flow, axis=[2]) * tf.constant([-1.0, 1.0]),
-        pose=tf.concat([side - pose[..., :1], pose[..., 1:]], axis=-1),
-    )
 
 
 def sample_geometry(seed: tf.Tensor, limits: GeometryRange, size: int) -> Geometry:
@@ -77,46 +63,6 @@ def sample_geometry(seed: tf.Tensor, limits: GeometryRange, size: int) -> Geomet
     )
 
 
-def apply_geometry(clip: ClipTensors, geometry: Geometry) -> ClipTensors:
-    """Moves, scales and turns frames about their middle, and their flow vectors and joints with them."""
-    shape = tf.shape(clip.frames)
-    count, height, width = shape[0], shape[1], shape[2]
-    flows = tf.shape(clip.flow)[0]
-    cos, sin = geometry.scale * tf.cos(geometry.angle), geometry.scale * tf.sin(geometry.angle)
-    linear = tf.stack([tf.stack([cos, -sin]), tf.stack([sin, cos])])
-    middle = tf.cast(tf.stack([width, height]), tf.float32) / 2
-
-    # All fields and frames go through one resampling, as channels.
-    fields = tf.reshape(tf.transpose(clip.flow, [1, 2, 0, 3]), [height, width, flows * 2])
-    pictures = tf.reshape(tf.transpose(clip.frames, [1, 2, 0, 3]), [height, width, count * 3])
-    stack = tf.concat([pictures, fields], axis=-1)
-    # The op wants output -> input, in pixel centres.
-    inverse = tf.linalg.inv(linear)
-    center = middle - 0.5
-    offset = center - tf.linalg.matvec(inverse, center + geometry.shift)
-    parameters = tf.stack(
-        [inverse[0, 0], inverse[0, 1], offset[0], inverse[1, 0], inverse[1, 1], offset[1], 0.0, 0.0]
-    )
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=stack[None],
-        transforms=parameters[None],
-        output_shape=tf.stack([height, width]),
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )[0]
-    moved.set_shape(stack.shape)
-    frames = tf.transpose(tf.reshape(moved[..., : count * 3], [height, width, count, 3]), [2, 0, 1, 3])
-    flow = tf.transpose(tf.reshape(moved[..., count * 3 :], [height, width, flows, 2]), [2, 0, 1, 3])
-    flow = tf.einsum("lhwc,dc->lhwd", flow, linear)
-    places = tf.einsum("tjc,dc->tjd", clip.pose[..., :2] - middle, linear) + middle + geometry.shift
-    return ClipTensors(
-        frames=tf.ensure_shape(frames, clip.frames.shape),
-        flow=tf.ensure_shape(flow, clip.flow.shape),
-        pose=tf.concat([places, clip.pose[..., 2:]], axis=-1),
-    )
-
-
 def sample_photometry(seed: tf.Tensor, strength: float) -> Photometry:
     """A change of light up to `strength` (0.2: gains within about 20 %). `seed`: (2,) int."""
     draw = tf.random.stateless_uniform((5,), seed, -1.0, 1.0) * math.log1p(strength)
@@ -124,7 +70,58 @@ def sample_photometry(seed: tf.Tensor, strength: float) -> Photometry:
     return Photometry(gain=tf.exp(draw[0] + 0.3 * draw[1:4]), gamma=tf.exp(draw[4]))
 
 
-def apply_photometry(clip: ClipTensors, photometry: Photometry) -> ClipTensors:
+def flip_joint_features(features: tf.Tensor) -> tf.Tensor:
+    """(..., 18, 7) joint features of a mirrored body: signs of what points right, left and right swapped."""
+    signs = tf.constant([-1.0 if name.endswith("x") else 1.0 for name in JOINT_FEATURES])
+    return tf.gather(features, tf.constant(MIRRORED_FEATURE_JOINTS), axis=-2) * signs
+
+
+def apply_flip(clip: ClipPixels) -> ClipPixels:
+    """The clip in a mirror: x-flow negated, left and right joints swapped. Its own inverse."""
+    pose = clip.pose[:, list(MIRRORED_JOINTS)]
+    pose[..., 0] = clip.flow.shape[1] - pose[..., 0]
+    # 255 times a code is the opposite code: uint8 wraps, and 128 is no movement.
+    signs = np.tile(np.array([255, 1], np.uint8), clip.flow.shape[2] // 2)
+    return ClipPixels(
+        frames=np.ascontiguousarray(clip.frames[:, :, ::-1]),
+        flow=np.multiply(clip.flow[:, ::-1], signs),
+        pose=pose,
+    )
+
+
+def apply_geometry(clip: ClipPixels, geometry: Geometry) -> ClipPixels:
+    """Moves, scales and turns frames about their middle, and their flow vectors and joints with them.
+
+    Pixels are rounded to codes again: flow within one code of what was moved, bounded as all codes are.
+    """
+    height, width, channels = clip.flow.shape
+    cos, sin = geometry.scale * np.cos(geometry.angle), geometry.scale * np.sin(geometry.angle)
+    linear = np.array([[cos, -sin], [sin, cos]], np.float64)
+    middle = np.array([width, height]) / 2
+    # OpenCV counts from pixels' centres, joints from the frame's corner.
+    center = middle - 0.5
+    matrix = np.column_stack([linear, center + geometry.shift - linear @ center])
+
+    def moved(picture: np.ndarray, outside: int) -> np.ndarray:
+        # The border's colour has four channels, which repeat.
+        return cv2.warpAffine(picture, matrix, (width, height), borderValue=(outside,) * 4)
+
+    flow = clip.flow
+    if channels:
+        zero = np.full(2, ZERO_LEVEL)
+        turn = np.column_stack([linear, zero - linear @ zero])
+        vectors = moved(flow, ZERO_LEVEL).reshape(height, -1, 2)
+        # 0 is no code.
+        flow = np.maximum(cv2.transform(vectors, turn), 1).reshape(flow.shape)
+    frames = [moved(frame, 0) for frame in clip.frames]
+    pose = clip.pose.copy()
+    pose[..., :2] = (pose[..., :2] - middle) @ linear.T + middle + geometry.shift
+    return ClipPixels(np.stack(frames) if frames else clip.frames, flow, pose)
+
+
+def apply_photometry(clip: ClipPixels, photometry: Photometry) -> ClipPixels:
     """Changes the light of all frames alike; black (outside the body) stays black."""
-    frames = tf.pow(tf.clip_by_value(clip.frames, 0.0, 1.0), photometry.gamma) * photometry.gain
-    return clip._replace(frames=tf.clip_by_value(frames, 0.0, 1.0))
+    levels = np.power(np.arange(256) / 255, photometry.gamma)[:, None] * photometry.gain
+    table = np.rint(255 * np.minimum(levels, 1)).astype(np.uint8)[None]
+    frames = [cv2.LUT(frame, table) for frame in clip.frames]
+    return clip._replace(frames=np.stack(frames) if frames else clip.frames)

@@ -1,0 +1,135 @@
+"""How many clips a second are ready for a training step: from records, and from folders of PNG files."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from pipelines.build import read_index
+from pipelines.config import BuildConfig
+from pipelines.dataset import Augmentation, clip_dataset, shard_paths
+from pipelines.files import folder_written_whole
+from pipelines.optional import load
+from pipelines.records import read_shard
+from tfgma.batches import for_fit
+from tfgma.config import AugmentSettings
+from tfgma.fitting import augmentation_of
+from tfgma.speed import png_loader
+from tfgma.speed.sources import records
+from tfgma.turns import Waiting, interleaved, times_as_fast
+
+BATCH = 8
+READY_BATCHES = 6
+"""What may lie ready when a turn begins is not timed."""
+TIMED_BATCHES = 12
+EPOCHS = 10_000
+PUBLISHED = Augmentation(flip=True)
+"""Of the published system, whose loader is compared with."""
+
+
+def measure_input(
+    out: Path,
+    *,
+    subjects: int,
+    seconds: float,
+    rounds: int,
+    workers: int,
+    tell: Callable[[int, int, str], None],
+) -> dict[str, Any]:
+    """Clips a second of `workers` cores, in turn.
+
+    `png`: PyTorch's loader with `workers` processes, from one colour and two PNG files a flow. `records`:
+    decoded anew each time. `records_cached`: decoded once, as `tfgma train` does by default; both with the
+    published system's flips. `records_cached_default`: with all that `tfgma train` does to a clip by default.
+
+    Raises:
+        RefusedError: PyTorch is not installed; a process was killed.
+    """
+    load("torch", "torch")
+    tell(0, rounds + 1, "data")
+    dataset = records(out, subjects, seconds, workers)
+    pngs = _png_folders(dataset, out / f"{dataset.name}_png")
+    default = augmentation_of(AugmentSettings())
+    ways = {
+        "png": (_png, pngs, workers),
+        "records": (_records, dataset, PUBLISHED, False),
+        "records_cached": (_records, dataset, PUBLISHED, True),
+        "records_cached_default": (_records, dataset, default, True),
+    }
+    with contextlib.ExitStack() as stack:
+        turns = {
+            name: stack.enter_context(Waiting(name, *way, environment=_environment(workers))).turn
+            for name, way in ways.items()
+        }
+        taken = interleaved(turns, rounds, lambda number: tell(number + 1, rounds + 1, "turns"))
+    return {
+        "ratios": {
+            "input_vs_png": times_as_fast(taken["png"], taken["records_cached"]),
+            "input_vs_png_uncached": times_as_fast(taken["png"], taken["records"]),
+        },
+        "seconds_per_clip": {name: found.tolist() for name, found in taken.items()},
+    }
+
+
+def _environment(workers: int) -> dict[str, str]:
+    return {
+        "TF_NUM_INTRAOP_THREADS": str(workers),
+        "TF_NUM_INTEROP_THREADS": str(workers),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+
+
+def _png_folders(dataset: Path, out: Path) -> Path:
+    if not out.is_dir():
+        index, spec, number = read_index(dataset), BuildConfig().clip, itertools.count()
+        with folder_written_whole(out) as half:
+            for shard in shard_paths(dataset, index, [entry["subject"] for entry in index["videos"]]):
+                for clip, _ in read_shard(shard, spec, index["modalities"]):
+                    png_loader.write_clip(clip, half / f"{next(number):05d}")
+    return out
+
+
+def _png(root: Path, workers: int) -> Callable[[], float]:
+    return _timed(flow for _, flow, _ in png_loader.batches(root, BATCH, workers))
+
+
+def _records(dataset: Path, augmentation: Augmentation, cache: bool) -> Callable[[], float]:
+    cv2.setNumThreads(1)
+    index = read_index(dataset)
+    data = clip_dataset(
+        shard_paths(dataset, index, [entry["subject"] for entry in index["videos"]]),
+        BuildConfig().clip,
+        batch_size=BATCH,
+        augmentation=augmentation,
+        shuffle=True,
+        cache=cache,
+        epochs=range(EPOCHS),
+    )
+    batches = for_fit(data, ["logits"], len(index["classes"]), one_logit=False)
+    return _timed(inputs["flow"] for inputs, _ in batches)
+
+
+def _timed(batches: Iterator[Any]) -> Callable[[], float]:
+    """Seconds a clip, after what lay ready; the first call takes the whole set once before."""
+
+    def take(count: int) -> int:
+        return sum(
+            len(batch[0]["flow"] if isinstance(batch[0], dict) else batch[1])
+            for batch in itertools.islice(batches, count)
+        )
+
+    take(2 * READY_BATCHES)
+
+    def turn() -> float:
+        take(READY_BATCHES)
+        begin = time.perf_counter()
+        clips = take(TIMED_BATCHES)
+        return (time.perf_counter() - begin) / clips
+
+    return turn
