@@ -39,12 +39,7 @@ class PngClips:
         """`image` (3, S, S) 0..1, `flow` (2L, S, S) -1..1, both float32, and a label."""
         folder = self._folders[number]
         image = cv2.imread(str(folder / "image.png"), cv2.IMREAD_COLOR)
-        names = [
-            f"{axis}_{step:03d}.png"
-            for step in range((len(list(folder.iterdir())) - 1) // 2)
-            for axis in "xy"
-        ]
-        flow = np.stack([cv2.imread(str(folder / name), cv2.IMREAD_GRAYSCALE) for name in names])
+        flow = np.stack([cv2.imread(str(folder / name), cv2.IMREAD_GRAYSCALE) for name in self._flows])
         codes = flow.astype(np.float32)
         codes -= 128
         codes /= 127
