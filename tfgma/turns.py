@@ -98,7 +98,7 @@ def interleaved(
     return {name: np.stack(found) for name, found in taken.items()}
 
 
-def times_as_fast(theirs: np.ndarray, ours: np.ndarray) -> float:
+def times_as_fast(theirs: np.ndarray | float, ours: np.ndarray) -> float:
     """Median over rounds of the ratio of both seconds in one round, (rounds,) each."""
     return round(float(np.median(theirs / ours)), 3)
 
