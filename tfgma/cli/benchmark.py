@@ -11,11 +11,16 @@ import click
 from tfgma.bundle import ALL_VARIANTS
 from tfgma.cli.console import print_json, print_table, progress_bar
 from tfgma.cli.data import JSON, PATH, WORKERS
+from tfgma.cli.speed import COMMANDS
 
 
 @click.group()
 def benchmark() -> None:
     """Measure tfgma: on generated infants, and beside other runtimes."""
+
+
+for command in COMMANDS:
+    benchmark.add_command(command)
 
 
 @benchmark.command()
