@@ -14,7 +14,7 @@ from tfgma.cli.main import main
 TFGMA = Path(sys.executable).parent / "tfgma"
 
 
-def tfgma(*arguments, code=0, env=None):
+def tfgma(*arguments, code=0, env=None, timeout=600):
     """Runs the command; returns stdout, or stderr where it is expected to fail."""
     done = subprocess.run(
         [str(TFGMA), *map(str, arguments)],
@@ -22,7 +22,7 @@ def tfgma(*arguments, code=0, env=None):
         text=True,
         check=False,
         env={**os.environ, **(env or {})},
-        timeout=600,
+        timeout=timeout,
     )
     assert done.returncode == code, done.stderr + done.stdout
     return done.stdout if code == 0 else done.stderr

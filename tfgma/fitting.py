@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import keras
 import tensorflow as tf
 
@@ -45,6 +46,7 @@ from tfgma.distribution import (
     shared_validation,
     spread,
 )
+from tfgma.freed_memory import keep_freed_memory
 from tfgma.losses import class_weights, head_weights, make_accuracy, make_loss
 from tfgma.networks import build_network, computing_in
 from tfgma.optimizers import make_optimizer, training_callbacks
@@ -123,12 +125,20 @@ def augmentation_of(settings: AugmentSettings) -> Augmentation:
     )
 
 
+def ready_to_train() -> None:
+    """Sets what holds for a whole process that trains."""
+    keep_freed_memory()
+    # The input pipeline has threads of its own.
+    cv2.setNumThreads(1)
+
+
 def train_fold(task: FoldTask, progress: Progress) -> None:
     """Trains on the fold's train side, keeps the epoch of least validation loss, answers for val and test.
 
     Raises:
         RefusedError: the loss is not finite, the disk is full, or a checkpoint is not of this training.
     """
+    ready_to_train()
     if keras.backend.backend() != "tensorflow":
         tf.config.set_visible_devices([], "GPU")  # which the backend needs for itself
     join_processes(task.distribute)

@@ -25,7 +25,7 @@ def test_test_figures_lie_in_each_others_intervals(tmp_path):
     for backend in ("tensorflow", "jax", "torch"):
         out = tmp_path / backend
         options = ["--set", "split.folds=3", "--set", "train.epochs=20", "--backend", backend]
-        tfgma("train", "--config", CONFIG, "--data", data, "--out", out, *options)
+        tfgma("train", "--config", CONFIG, "--data", data, "--out", out, *options, timeout=3600)
         found[backend] = json.loads(tfgma("evaluate", out, "--json"))["test"]["subject"]
         said = [f"{name} {found[backend][name]:.3f} ({span(found[backend], name)})" for name in FIGURES]
         print(f"\n{backend}: {', '.join(said)}", flush=True)

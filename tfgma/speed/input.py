@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from pipelines.build import read_index
 from pipelines.config import BuildConfig
 from pipelines.dataset import Augmentation, clip_dataset, shard_paths
@@ -19,7 +17,7 @@ from pipelines.optional import load
 from pipelines.records import read_shard
 from tfgma.batches import for_fit
 from tfgma.config import AugmentSettings
-from tfgma.fitting import augmentation_of
+from tfgma.fitting import augmentation_of, ready_to_train
 from tfgma.speed import png_loader
 from tfgma.speed.sources import records
 from tfgma.turns import Waiting, interleaved, times_as_fast
@@ -100,7 +98,7 @@ def _png(root: Path, workers: int) -> Callable[[], float]:
 
 
 def _records(dataset: Path, augmentation: Augmentation, cache: bool) -> Callable[[], float]:
-    cv2.setNumThreads(1)
+    ready_to_train()
     index = read_index(dataset)
     data = clip_dataset(
         shard_paths(dataset, index, [entry["subject"] for entry in index["videos"]]),
