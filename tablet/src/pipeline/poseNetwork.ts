@@ -68,8 +68,7 @@ export class PoseNetworks {
     };
     const size = sizeOf(this.files.detector);
     const picture = cut(this.vision, frame, whole, size);
-    const input = Float32Array.from(picture.data, (value) => Math.fround(value / 127.5) - 1);
-    const answers = await this.files.detector.run(input);
+    const answers = await this.files.detector.run(byTable(picture.data, AROUND_ZERO));
     return groups(detections(answers, this.anchorPoints, size, minScore)).map((group) => {
       const [hips, top] = [2, 3].map((place) => {
         const [x, y] = meanPoint(group, place);
@@ -146,9 +145,18 @@ export function cut(vision: Vision, frame: Picture, square: Square, size: number
   return vision.warp(frame, pixelMatrix(square, size), size, size);
 }
 
+const TO_ONE = Float32Array.from({ length: 256 }, (_, byte) => byte / 255);
+const AROUND_ZERO = Float32Array.from({ length: 256 }, (_, byte) => Math.fround(byte / 127.5) - 1);
+
 /** Bytes as 0..1. */
 export function unit(picture: Picture): Float32Array {
-  return Float32Array.from(picture.data, (value) => value / 255);
+  return byTable(picture.data, TO_ONE);
+}
+
+function byTable(bytes: Uint8Array, table: Float32Array): Float32Array {
+  const out = new Float32Array(bytes.length);
+  for (let i = 0; i < bytes.length; i++) out[i] = table[bytes[i]];
+  return out;
 }
 
 function maskOf(answers: readonly Answer[], size: number): Picture<Float32Array> {

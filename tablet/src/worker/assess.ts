@@ -44,7 +44,7 @@ export async function assess(
     upright: (one) => log?.upright(one),
   });
   const decode = new DecodeReport();
-  const canvas = new Canvas(build.long_side_px);
+  const canvas = new Canvas(build.long_side_px, opened.matrix);
   const sampler = new GridSampler<VideoSample>(
     build.clip.fps,
     (index) => isWanted(index, build),
@@ -98,7 +98,7 @@ export async function assess(
     site: site.tfgma,
     milliseconds: performance.now() - begun,
   };
-  tell({ kind: "result", result, stages: log ? log.stages(report.alignment, clips) : null });
+  tell({ kind: "result", result, stages: log ? log.stages(report.alignment, clips, canvas.source) : null });
 }
 
 async function answered(clip: MadeClip, classifier: Network, { bundle }: Models): Promise<ClipResult> {

@@ -1,6 +1,7 @@
 /** Decoded frames of a video file, one at a time, by WebCodecs. */
 
 import { ALL_FORMATS, BlobSource, Input, type InputVideoTrack, type VideoSample, VideoSampleSink } from "mediabunny";
+import { matrixOfAvc } from "../pipeline/colors";
 import { mirrored, type Plane, type Planes, toRgb, turned, withoutAlpha, workingSize } from "../pipeline/pixels";
 import { RefusedError } from "../pipeline/schema";
 import type { Picture } from "../pipeline/vision";
@@ -13,6 +14,8 @@ const RESTART_MILLISECONDS = 500;
 export interface Opened {
   track: InputVideoTrack;
   seconds: number;
+  /** Of the colours, where the file names one. */
+  matrix: string | null;
   close(): void;
 }
 
@@ -37,7 +40,19 @@ export async function openVideo(file: Blob): Promise<Opened> {
     input.dispose();
     throw new RefusedError("codec", { codec });
   }
-  return { track, seconds, close: () => input.dispose() };
+  return { track, seconds, matrix: await namedMatrix(track), close: () => input.dispose() };
+}
+
+/** Of the container, else of an H.264 stream's own header. */
+async function namedMatrix(track: InputVideoTrack): Promise<string | null> {
+  const { matrix } = await track.getColorSpace();
+  if (matrix) return matrix;
+  const description = (await track.getDecoderConfig())?.description;
+  if (track.codec !== "avc" || !description) return null;
+  const bytes = ArrayBuffer.isView(description)
+    ? new Uint8Array(description.buffer, description.byteOffset, description.byteLength)
+    : new Uint8Array(description);
+  return matrixOfAvc(bytes);
 }
 
 /** Each frame with its time in the file; the one who takes it closes it. */
@@ -75,13 +90,20 @@ function isReclaimed(error: unknown): boolean {
 /** Makes frames into upright pictures of one size: that of the first, with the long side at most so long. */
 export class Canvas {
   private size: { width: number; height: number } | null = null;
+  /** How the browser gave the first frame. */
+  source = "";
 
-  constructor(private readonly longSidePx: number) {}
+  /** `matrix`: of the colours, where the file names one. */
+  constructor(
+    private readonly longSidePx: number,
+    private readonly matrix: string | null,
+  ) {}
 
   async paint(sample: VideoSample): Promise<Picture> {
     const square = { width: sample.squarePixelWidth, height: sample.squarePixelHeight };
     this.size ??= workingSize(square.width, square.height, this.longSidePx);
-    const planes = await planesOf(sample);
+    const planes = await planesOf(sample, this.matrix);
+    this.source ||= `${sample.format} ${planes?.matrix} ${planes?.fullRange ? "full" : "limited"}`;
     const picture = planes ? toRgb(planes, this.size) : painted(sample, this.size);
     const upright = turned(picture, sample.rotation);
     return sample.flip ? mirrored(upright) : upright;
@@ -89,7 +111,7 @@ export class Canvas {
 }
 
 /** Luma and colour as they were decoded; null of other formats. */
-async function planesOf(sample: VideoSample): Promise<Planes | null> {
+async function planesOf(sample: VideoSample, matrix: string | null): Promise<Planes | null> {
   const { format } = sample;
   if (format !== "I420" && format !== "NV12") return null;
   const { width, height } = sample.visibleRect;
@@ -108,8 +130,7 @@ async function planesOf(sample: VideoSample): Promise<Planes | null> {
     format === "I420"
       ? [plane(1, across, down), plane(2, across, down)]
       : [plane(1, across, down, 2), plane(1, across, down, 2, 1)];
-  const { matrix, fullRange } = sample.colorSpace;
-  return { y: plane(0, width, height), u, v, matrix: matrix ?? null, fullRange: fullRange ?? false };
+  return { y: plane(0, width, height), u, v, matrix, fullRange: sample.colorSpace.fullRange ?? false };
 }
 
 /** By the browser's own conversion, for formats whose planes are not read here. */

@@ -67,12 +67,13 @@ export interface Look {
 
 /** What every stage gave, for comparison with Python's. */
 export interface Stages {
+  /** Pixel format, colours and range as the browser's decoder gave them. */
+  source: string;
   pixels: { index: number; width: number; height: number; rgb: string }[];
   frames: { index: number; seconds: number; mask: string | null; joints: number[][] | null; figures: Figures }[];
   alignment: Alignment | null;
   upright: { index: number; grey: string; mask: string; flow: string }[];
   clips: { startSeconds: number; probabilities: number[] }[];
-  milliseconds: Record<string, number>;
 }
 
 export type Reply =

@@ -8,11 +8,10 @@ import type { ClipResult, Stages } from "./messages";
 const PICTURES_EVERY = 30;
 
 export class StageLog {
-  private readonly kept: Omit<Stages, "alignment" | "clips"> = {
+  private readonly kept: Omit<Stages, "alignment" | "clips" | "source"> = {
     pixels: [],
     frames: [],
     upright: [],
-    milliseconds: {},
   };
 
   observed({ frame, body, figures }: Observed): void {
@@ -32,8 +31,9 @@ export class StageLog {
     this.kept.upright.push({ index, grey: base64(grey.data), mask: base64(mask.data), flow: base64(flow) });
   }
 
-  stages(alignment: Alignment | null, clips: readonly ClipResult[]): Stages {
+  stages(alignment: Alignment | null, clips: readonly ClipResult[], source: string): Stages {
     return {
+      source,
       ...this.kept,
       alignment,
       clips: clips.map(({ startSeconds, probabilities }) => ({ startSeconds, probabilities })),
