@@ -57,7 +57,9 @@ def make(video: Path, bundle: Path, variant: str) -> dict[str, Any]:
     def aligned(one: Any, *rest: Any) -> Any:
         upright = align(one, *rest)
         parts = {"grey": upright.prepared, "mask": upright.mask, "flow": upright.flow}
-        kept["upright"].append({"index": one.frame.index} | {name: _text(part) for name, part in parts.items()})
+        kept["upright"].append(
+            {"index": one.frame.index} | {name: _text(part) for name, part in parts.items()}
+        )
         return upright
 
     process.observe, process._align = observed, aligned
@@ -103,7 +105,9 @@ def compare(python: dict[str, Any], app: dict[str, Any]) -> dict[str, Any]:
         "most": int(np.abs(off).max()),
         "same_size": all((a["width"], a["height"]) == (b["width"], b["height"]) for a, b in pairs),
     }
-    times = [(a["index"], b["index"], a["seconds"] - b["seconds"]) for a, b in zip(python["frames"], app["frames"])]
+    times = [
+        (a["index"], b["index"], a["seconds"] - b["seconds"]) for a, b in zip(python["frames"], app["frames"])
+    ]
     found["times"] = {
         "frames": [len(python["frames"]), len(app["frames"])],
         "same_index": all(a == b for a, b, _ in times),
@@ -146,7 +150,9 @@ def compare(python: dict[str, Any], app: dict[str, Any]) -> dict[str, Any]:
     found["probabilities"] = {
         "clips": [len(first), len(second)],
         "most": float(np.abs(first - second).max()) if first.shape == second.shape else None,
-        "same_class": float((first.argmax(1) == second.argmax(1)).mean()) if first.shape == second.shape else None,
+        "same_class": float((first.argmax(1) == second.argmax(1)).mean())
+        if first.shape == second.shape
+        else None,
     }
     return found
 

@@ -88,7 +88,9 @@ def write_site(bundle: Path, out: Path, front_end: Path = FRONT_END) -> dict[str
             "name": bundle.resolve().name,
             "variants": [variant for variant in VARIANTS if model_file(variant) in models],
             "pose": pose,
-            "files": {name: hashlib.sha256(content).hexdigest() for name, content in (models | networks).items()},
+            "files": {
+                name: hashlib.sha256(content).hexdigest() for name, content in (models | networks).items()
+            },
             "tfgma": __version__,
         }
         _write_json(folder / SITE_FILE, site)

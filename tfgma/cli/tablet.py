@@ -33,12 +33,16 @@ def site(bundle: Path, out: Path, as_json: bool) -> None:
     if as_json:
         print_json({"out": str(out), **written})
         return
-    click.echo(f"{out}: {written['name']}, {', '.join(written['variants'])}. Try it: tfgma tablet serve {bundle}")
+    click.echo(
+        f"{out}: {written['name']}, {', '.join(written['variants'])}. Try it: tfgma tablet serve {bundle}"
+    )
 
 
 @tablet.command()
 @click.argument("bundle", type=PATH)
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one."
+)
 def serve(bundle: Path, port: int) -> None:
     """Try a bundle's site on this machine alone, until Ctrl-C.
 

@@ -29,6 +29,8 @@ export function withStyle<E extends HTMLElement>(element: E, values: Record<stri
 export interface Screen {
   title: string;
   content: Node[];
+  /** Whether work goes on that drawing the screen again, in another language, would lose. */
+  isBusy?: boolean;
   /** Called when another screen comes. */
   leave?: () => void;
 }

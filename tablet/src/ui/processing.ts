@@ -64,6 +64,7 @@ export function processScreen(go: Go, file: Blob, name: string, variant: string,
   });
   return {
     title: say("processTitle"),
+    isBusy: true,
     content: [
       canvas,
       bar,

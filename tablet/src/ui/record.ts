@@ -53,6 +53,7 @@ export function recordScreen(go: Go, variant: string, keepVideo: boolean): Scree
     video.srcObject = stream;
     await video.play().catch(() => {});
     button.disabled = false;
+    hint.textContent = say("processLoading");
     guide = new Guide();
     void watch(guide);
   }
@@ -99,6 +100,7 @@ export function recordScreen(go: Go, variant: string, keepVideo: boolean): Scree
   void begin();
   return {
     title: say("recordTitle"),
+    isBusy: true,
     content: [
       hint,
       h("div", { class: "viewfinder" }, video, outline()),

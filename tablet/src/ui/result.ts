@@ -17,6 +17,7 @@ export function resultScreen(go: Go, result: Result, video: Blob | null): Screen
   const player = video ? new Player(video) : null;
   const uncertain = result.verdict.answer === UNCERTAIN;
   const answer = uncertain ? say("resultUncertain") : say("resultFits", { name: result.verdict.answer });
+  const others = Math.max(result.quality.figures.other_people, result.quality.figures.hands);
   return {
     title: say("resultTitle"),
     content: [
@@ -27,10 +28,12 @@ export function resultScreen(go: Go, result: Result, video: Blob | null): Screen
         uncertain && h("p", {}, reasonText(result)),
         h("p", { class: "quiet" }, say("meaning")),
       ),
+      others > 0 &&
+        h("p", { class: "warning", id: "others" }, say("othersSeen", { percent: Math.max(1, percent(others)) })),
       h("h2", {}, say("classes")),
       bars(result),
       h("h2", {}, say("timeline")),
-      h("p", { class: "quiet" }, say("timelineHelp", { seconds: result.clipSeconds })),
+      h("p", { class: "quiet" }, say("timelineHelp", { seconds: result.clipSeconds, name: result.predicted })),
       timeline(result, (seconds) => player?.play(seconds)),
       ...(player ? [player.element] : []),
       h("h2", {}, say("telling")),
@@ -47,13 +50,13 @@ export function resultScreen(go: Go, result: Result, video: Blob | null): Screen
         h("button", { class: "main", type: "button", onclick: () => window.print() }, say("saveReport")),
         h(
           "button",
-          { type: "button", onclick: () => saveFile(`${stem(result.video)}.json`, asJson(result)) },
+          { type: "button", id: "save-json", onclick: () => saveFile(`${stem(result.video)}.json`, asJson(result)) },
           say("saveJson"),
         ),
         h("button", { type: "button", onclick: () => go.choose() }, say("another")),
         h("button", { type: "button", onclick: () => go.history() }, say("history")),
       ),
-    ],
+    ].filter((one) => one !== false),
     leave: () => player?.close(),
   };
 }
