@@ -106,7 +106,8 @@ def compare(python: dict[str, Any], app: dict[str, Any]) -> dict[str, Any]:
         "same_size": all((a["width"], a["height"]) == (b["width"], b["height"]) for a, b in pairs),
     }
     times = [
-        (a["index"], b["index"], a["seconds"] - b["seconds"]) for a, b in zip(python["frames"], app["frames"])
+        (a["index"], b["index"], a["seconds"] - b["seconds"])
+        for a, b in zip(python["frames"], app["frames"], strict=False)
     ]
     found["times"] = {
         "frames": [len(python["frames"]), len(app["frames"])],
@@ -114,7 +115,7 @@ def compare(python: dict[str, Any], app: dict[str, Any]) -> dict[str, Any]:
         "most_seconds": max(abs(apart) for *_, apart in times),
     }
     overlaps, apart, disagree, figures = [], [], 0, {}
-    for a, b in zip(python["frames"], app["frames"]):
+    for a, b in zip(python["frames"], app["frames"], strict=False):
         if (a["mask"] is None) != (b["mask"] is None):
             disagree += 1
             continue

@@ -4,7 +4,12 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { defineConfig } from "@playwright/test";
 
-const PATHS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/snap/bin/chromium"];
+const PATHS = [
+  "/usr/bin/chromium",
+  "/usr/bin/chromium-browser",
+  "/usr/bin/google-chrome",
+  "/snap/bin/chromium",
+];
 export const CHROMIUM = process.env.CHROMIUM ?? PATHS.find((path) => existsSync(path));
 export const MADE = resolve(import.meta.dirname, "build/tests");
 const PORT = 8797;

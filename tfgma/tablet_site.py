@@ -11,11 +11,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from pipelines.files import folder_written_whole
+from pipelines.files import folder_written_whole, refuse_taken
 from pipelines.schema import RefusedError
 from pipelines.tools import pose_models
 from tfgma._version import __version__
 from tfgma.bundle import BUNDLE_FILE, BundleDescription, checked_file, model_file, read_bundle
+from tfgma.inference import TFLiteModel
 
 FRONT_END = Path(__file__).parent / "tablet_front"
 """What `make tablet` builds from tablet/; the wheel holds it."""
@@ -58,21 +59,16 @@ def write_site(bundle: Path, out: Path, front_end: Path = FRONT_END) -> dict[str
     Raises:
         RefusedError: no bundle, one that the app cannot run, no front end, or `out` exists.
     """
-    if not (front_end / SERVICE_WORKER).is_file():
-        raise RefusedError(
-            f"the tablet's site needs its built front end. Received: no {SERVICE_WORKER} in {front_end}. "
-            "Run make tablet in a checkout, or install a wheel, which holds it"
-        )
+    refuse_unready(out, front_end)
     description = read_bundle(bundle)
     refuse_unsupported(description)
-    models = {
-        model_file(variant): checked_file(bundle, description, model_file(variant))
-        for variant in VARIANTS
-        if model_file(variant) in description.files
-    }
+    found = [model_file(variant) for variant in VARIANTS if model_file(variant) in description.files]
+    contents = {name: checked_file(bundle, description, name) for name in found}
+    # Browsers' LiteRT has no int8 tensors on its outside.
+    models = {name: content for name, content in contents.items() if TFLiteModel(content, 1).takes_float32}
     if not models:
         raise RefusedError(
-            f"a tablet's site needs a file of {' or '.join(VARIANTS)}. "
+            f"a tablet's site needs a file of {' or '.join(VARIANTS)} that takes and gives float32. "
             f"Received: {', '.join(description.files)}. Export the bundle with --variant {VARIANTS[0]}"
         )
     networks, pose = _pose_networks(description)
@@ -98,6 +94,20 @@ def write_site(bundle: Path, out: Path, front_end: Path = FRONT_END) -> dict[str
     return site
 
 
+def refuse_unready(out: Path, front_end: Path = FRONT_END) -> None:
+    """Refuses what could not be written, before work is done for it.
+
+    Raises:
+        RefusedError: no front end, or `out` holds something.
+    """
+    if not (front_end / SERVICE_WORKER).is_file():
+        raise RefusedError(
+            f"the tablet's site needs its built front end. Received: no {SERVICE_WORKER} in {front_end}. "
+            "Run make tablet in a checkout, or install a wheel, which holds it"
+        )
+    refuse_taken(out)
+
+
 def refuse_unsupported(description: BundleDescription) -> None:
     """Refuses what the app cannot compute as Python does.
 
@@ -112,7 +122,8 @@ def refuse_unsupported(description: BundleDescription) -> None:
     if wrong:
         raise RefusedError(
             "a tablet's site needs a bundle of MediaPipe's pose, Farneback's flow and the inputs "
-            f"{', '.join(INPUTS)}. Received: {', '.join(wrong)}. Train on such a data set, or use tfgma predict"
+            f"{', '.join(INPUTS)}. Received: {', '.join(wrong)}. Train on such a data set, or use "
+            "tfgma predict"
         )
 
 

@@ -1,6 +1,7 @@
 /** Keeps the whole site on the device, and lets no request leave its origin. */
 
 declare const self: ServiceWorkerGlobalScope;
+
 export {};
 
 /** Written by tfgma: changes with every file of the site, so that browsers notice a new one. */
@@ -18,7 +19,10 @@ const WORKER_SCRIPTS = "script-src 'self' 'wasm-unsafe-eval' 'unsafe-eval'";
 function guarded(response: Response, path: string): Response {
   if (response.status === 0 || response.redirected) return response;
   const headers = new Headers(response.headers);
-  headers.set("Content-Security-Policy", POLICY + (path.endsWith("/worker.js") ? WORKER_SCRIPTS : PAGE_SCRIPTS));
+  headers.set(
+    "Content-Security-Policy",
+    POLICY + (path.endsWith("/worker.js") ? WORKER_SCRIPTS : PAGE_SCRIPTS),
+  );
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
   headers.set("Cross-Origin-Resource-Policy", "same-origin");
@@ -40,7 +44,8 @@ async function install(): Promise<void> {
 }
 
 async function activate(): Promise<void> {
-  for (const name of await caches.keys()) if (name.startsWith("tfgma-") && name !== CACHE) await caches.delete(name);
+  for (const name of await caches.keys())
+    if (name.startsWith("tfgma-") && name !== CACHE) await caches.delete(name);
   await self.clients.claim();
 }
 

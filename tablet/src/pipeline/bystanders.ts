@@ -3,7 +3,15 @@
 import { anchors, detections, groups, meanPoint } from "./detectors";
 import { countOnes, over } from "./masks";
 import type { Network } from "./network";
-import { cut, MIN_TORSO_SCORE, type Person, type PoseNetworks, sizeOf, torsoScore, unit } from "./poseNetwork";
+import {
+  cut,
+  MIN_TORSO_SCORE,
+  type Person,
+  type PoseNetworks,
+  sizeOf,
+  torsoScore,
+  unit,
+} from "./poseNetwork";
 import { joint, MASK_SCORE, roundHalfEven } from "./schema";
 import { isLike, type Point, pointInFrame, type Square } from "./squares";
 import type { Picture, Vision } from "./vision";
@@ -183,7 +191,10 @@ function armCover(vision: Vision, palm: Palm, frame: Picture): Uint8Array {
       end.map(roundHalfEven),
       Math.max(1, roundHalfEven(thickness)),
     );
-  const beyond = (from: Point, share: number): Point => [from[0] + share * along[0], from[1] + share * along[1]];
+  const beyond = (from: Point, share: number): Point => [
+    from[0] + share * along[0],
+    from[1] + share * along[1],
+  ];
   line(beyond(palm.knuckle, FINGERS), palm.wrist, 0.9 * palm.sidePx);
   line(palm.wrist, beyond(palm.wrist, -FOREARM), 0.75 * palm.sidePx);
   return cover.data;

@@ -58,14 +58,7 @@ export function cameraMovement(vision: Vision, first: View, second: View): Matri
   if (!found || found.agreeing < Math.max(MIN_CORNERS, MIN_AGREEING * from.length)) return null;
   const [a, b, tx, c, d, ty] = found.matrix;
   // Points here count from pixel centres, those of the project from corners.
-  return [
-    a,
-    b,
-    (tx + 0.5 - 0.5 * (a + b)) / first.scale,
-    c,
-    d,
-    (ty + 0.5 - 0.5 * (c + d)) / first.scale,
-  ];
+  return [a, b, (tx + 0.5 - 0.5 * (a + b)) / first.scale, c, d, (ty + 0.5 - 0.5 * (c + d)) / first.scale];
 }
 
 /** OpenCV's goodFeaturesToTrack, which its build for browsers lacks: x, y, x, y, ..., best first. */

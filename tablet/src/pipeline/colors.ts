@@ -5,7 +5,13 @@ const HIGH_PROFILES = new Set([100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 13
 const EXTENDED_ASPECT = 255;
 
 /** Names as browsers give them, by the standard's numbers (ITU-T H.273). */
-const MATRICES: Record<number, string> = { 1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020-ncl", 10: "bt2020-ncl" };
+const MATRICES: Record<number, string> = {
+  1: "bt709",
+  5: "bt470bg",
+  6: "smpte170m",
+  9: "bt2020-ncl",
+  10: "bt2020-ncl",
+};
 
 /** The matrix that an avcC record's first header names; null where it names none or cannot be read. */
 export function matrixOfAvc(record: Uint8Array): string | null {

@@ -76,7 +76,8 @@ function overlapOfBoxes(one: Found, other: Found): number {
 /** The mean of a group's points at these places, weighted by score. */
 export function meanPoint(group: readonly Found[], place: number): Point {
   const total = group.reduce((sum, one) => sum + one.score, 0);
-  const mean = (axis: number) => group.reduce((sum, one) => sum + one.score * one.points[place][axis], 0) / total;
+  const mean = (axis: number) =>
+    group.reduce((sum, one) => sum + one.score * one.points[place][axis], 0) / total;
   return [mean(0), mean(1)];
 }
 

@@ -30,7 +30,8 @@ export function faceRegions(poses: readonly Joints[], found: readonly boolean[],
     draw(region, size, face.middle, face.middle, face.radius);
     if (face.certain) {
       for (const other of [number - 1, number + 1])
-        if (faces[other]?.certain) draw(region, size, faces[other].middle, faces[other].middle, faces[other].radius);
+        if (faces[other]?.certain)
+          draw(region, size, faces[other].middle, faces[other].middle, faces[other].radius);
       return region;
     }
     const ends = [known.filter((n) => n <= number).at(-1), known.find((n) => n >= number)]
@@ -61,7 +62,10 @@ function facesOf(poses: readonly Joints[], found: readonly boolean[]): Face[] {
   });
   const seen = parts.filter((_, n) => found[n]);
   const usualLength = seen.length ? medianOf(seen.map((one) => one.length)) : 0;
-  const sum = seen.reduce<Place>((total, one) => [total[0] + one.direction[0], total[1] + one.direction[1]], [0, 0]);
+  const sum = seen.reduce<Place>(
+    (total, one) => [total[0] + one.direction[0], total[1] + one.direction[1]],
+    [0, 0],
+  );
   const norm = Math.max(1e-6, Math.hypot(...sum));
   return parts.map((one, n) => {
     const length = Math.max(one.length, usualLength);
@@ -116,7 +120,8 @@ export function blurred(picture: Picture, region: Uint8Array): Picture {
     for (let left = 0; left < width; left += side) {
       const places: number[] = [];
       for (let y = top; y < Math.min(height, top + side); y++)
-        for (let x = left; x < Math.min(width, left + side); x++) if (region[y * width + x]) places.push(y * width + x);
+        for (let x = left; x < Math.min(width, left + side); x++)
+          if (region[y * width + x]) places.push(y * width + x);
       for (let c = 0; c < 3; c++) {
         const level = mean(places.map((place) => picture.data[3 * place + c]));
         for (const place of places) data[3 * place + c] = level;

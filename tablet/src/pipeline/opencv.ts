@@ -12,7 +12,10 @@ export interface Mat {
 type Value = unknown;
 
 export interface CV {
-  Mat: { new (rows?: number, cols?: number, type?: number): Mat; ones(rows: number, cols: number, type: number): Mat };
+  Mat: {
+    new (rows?: number, cols?: number, type?: number): Mat;
+    ones(rows: number, cols: number, type: number): Mat;
+  };
   Size: new (width: number, height: number) => Value;
   Scalar: new (...values: number[]) => Value;
   Point: new (x: number, y: number) => Value;

@@ -60,8 +60,7 @@ export function toRgb(planes: Planes, { width, height }: Size): Picture {
   const [across, down] = [Math.ceil(width / 2), isScaled ? height : Math.ceil(height / 2)];
   const [cu, cv] = [eighths(planes.u, across, down), eighths(planes.v, across, down)];
   const full = planes.fullRange;
-  const inner = (weight: number) =>
-    ((full ? Math.trunc((weight * 224) / 255) : weight) * 8192 + 32768) >> 16;
+  const inner = (weight: number) => ((full ? Math.trunc((weight * 224) / 255) : weight) * 8192 + 32768) >> 16;
   const [rv, bu, gu, gv] = weightsOf(planes).map(inner);
   const gain = ((full ? 65536 : Math.trunc((65536 * 255) / 219)) * 8192 + 32768) >> 16;
   const black = full ? 0 : 128;
@@ -104,7 +103,8 @@ function eighths(plane: Plane, width: number, height: number): Int16Array {
     for (let x = 0; x < width; x++) {
       let sum = 0;
       // FFmpeg cuts each row's part to whole eighths.
-      for (let k = 0; k < parts.length; k++) sum += Math.floor(8 * parts[k] * narrow[(first + k) * width + x]);
+      for (let k = 0; k < parts.length; k++)
+        sum += Math.floor(8 * parts[k] * narrow[(first + k) * width + x]);
       out[y * width + x] = sum;
     }
   }
@@ -128,7 +128,10 @@ function shares(from: number, to: number): Share[] {
     if (ratio <= 1) {
       const place = Math.min(from - 1, Math.max(0, (n + 0.5) * ratio - 0.5));
       const first = Math.min(Math.max(0, from - 2), Math.floor(place));
-      return { first, parts: from === 1 ? new Float32Array([1]) : new Float32Array([1 - place + first, place - first]) };
+      return {
+        first,
+        parts: from === 1 ? new Float32Array([1]) : new Float32Array([1 - place + first, place - first]),
+      };
     }
     const [begin, end] = [n * ratio, Math.min(from, (n + 1) * ratio)];
     const first = Math.floor(begin);

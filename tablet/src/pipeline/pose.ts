@@ -119,7 +119,9 @@ export class BodyFinder {
     const people = again.filter((person) => this.isBelieved(person));
     if (!people.length) return null;
     const main = over(this.maskOf(largestBy(people, prominence), frame), MASK_SCORE);
-    const same = people.filter((one) => overlap(over(this.maskOf(one, frame), MASK_SCORE), main) >= MIN_AGREEMENT);
+    const same = people.filter(
+      (one) => overlap(over(this.maskOf(one, frame), MASK_SCORE), main) >= MIN_AGREEMENT,
+    );
     return largestBy(same, (one) => certainty(one.mask.data));
   }
 
@@ -147,7 +149,8 @@ function largestBy<T>(items: readonly T[], value: (item: T) => number): T {
 function prominence(person: Person): number {
   const area =
     (countOnes(over(person.mask.data, MASK_SCORE)) / person.mask.data.length) * person.square.sidePx ** 2;
-  const present = SPREAD_JOINTS.reduce((sum, index) => sum + person.presence[index], 0) / SPREAD_JOINTS.length;
+  const present =
+    SPREAD_JOINTS.reduce((sum, index) => sum + person.presence[index], 0) / SPREAD_JOINTS.length;
   return certainty(person.mask.data) * present * Math.sqrt(area);
 }
 

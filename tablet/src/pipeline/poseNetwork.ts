@@ -160,7 +160,9 @@ function byTable(bytes: Uint8Array, table: Float32Array): Float32Array {
 }
 
 function maskOf(answers: readonly Answer[], size: number): Picture<Float32Array> {
-  const answer = answers.find((one) => one.shape.length === 3 && one.shape[0] === size && one.shape[2] === 1)!;
+  const answer = answers.find(
+    (one) => one.shape.length === 3 && one.shape[0] === size && one.shape[2] === 1,
+  )!;
   return { width: size, height: size, channels: 1, data: answer.values.map(sigmoid) };
 }
 

@@ -141,7 +141,7 @@ export class Processor {
   }
 
   private observe(frame: SampledFrame, body: Body | null): Observed {
-    const view = viewOf(this.vision, frame.picture, body && body.mask);
+    const view = viewOf(this.vision, frame.picture, body?.mask ?? null);
     let movement: Matrix | null = null;
     let speed: number | null = null;
     if (this.before && this.before.frame.index === frame.index - 1) {
@@ -168,7 +168,9 @@ export class Processor {
   }
 
   private leaveOutWaiting(): void {
-    this.report.clipsLeftOut += this.waiting.filter((early) => endsClip(early.frame.index, this.config)).length;
+    this.report.clipsLeftOut += this.waiting.filter((early) =>
+      endsClip(early.frame.index, this.config),
+    ).length;
     this.waiting = [];
   }
 

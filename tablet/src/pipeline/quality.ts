@@ -56,7 +56,12 @@ export const NOBODY: Figures = {
 };
 
 /** The figures of one frame with a body. */
-export function frameFigures(vision: Vision, frame: Picture, body: Body, cameraSpeed: number | null): Figures {
+export function frameFigures(
+  vision: Vision,
+  frame: Picture,
+  body: Body,
+  cameraSpeed: number | null,
+): Figures {
   const grey = vision.grey(frame);
   let [sum, count] = [0, 0];
   for (let i = 0; i < body.mask.length; i++)
@@ -90,7 +95,12 @@ export function sharpness(vision: Vision, grey: Picture, mask: Uint8Array): numb
   return Math.min(vertical, horizontal);
 }
 
-function lostShare(sharp: Picture<Float32Array>, dull: Picture<Float32Array>, dx: number, dy: number): number {
+function lostShare(
+  sharp: Picture<Float32Array>,
+  dull: Picture<Float32Array>,
+  dx: number,
+  dy: number,
+): number {
   const { width, height } = sharp;
   const step = dy * width + dx;
   let [lost, all] = [0, 0];

@@ -63,7 +63,8 @@ export class GridSampler<F> {
     this.times.end();
     const last = this.previous;
     if (!last) return;
-    if (this.index / this.fps <= last.seconds + 0.5 / this.fps) await this.emit(last.seconds, last.frame, use);
+    if (this.index / this.fps <= last.seconds + 0.5 / this.fps)
+      await this.emit(last.seconds, last.frame, use);
     this.drop(last.frame);
     this.previous = null;
   }

@@ -43,7 +43,9 @@ export function joint(name: JointName): number {
   return JOINTS.indexOf(name);
 }
 
-export const TORSO_JOINTS = (["left_shoulder", "right_shoulder", "left_hip", "right_hip"] as const).map(joint);
+export const TORSO_JOINTS = (["left_shoulder", "right_shoulder", "left_hip", "right_hip"] as const).map(
+  joint,
+);
 
 /** A pixel belongs to the body when the network says so with more than this. */
 export const MASK_SCORE = 0.6;

@@ -11,7 +11,11 @@ export interface Similarity {
 }
 
 /** Null where no two points give one. `residual`: pairs that are explained to this, px, agree. */
-export function similarityOf(from: readonly Point[], to: readonly Point[], residual: number): Similarity | null {
+export function similarityOf(
+  from: readonly Point[],
+  to: readonly Point[],
+  residual: number,
+): Similarity | null {
   const count = from.length;
   const random = numbers();
   let best: number[] = [];
@@ -60,7 +64,11 @@ function explained(from: readonly Point[], to: readonly Point[], m: Matrix, resi
 }
 
 /** The least squares similarity of these pairs. */
-function throughPoints(from: readonly Point[], to: readonly Point[], which: readonly number[]): Matrix | null {
+function throughPoints(
+  from: readonly Point[],
+  to: readonly Point[],
+  which: readonly number[],
+): Matrix | null {
   const count = which.length;
   let [fx, fy, tx, ty] = [0, 0, 0, 0];
   for (const n of which) {

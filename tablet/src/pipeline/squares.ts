@@ -54,14 +54,7 @@ export function invertMatrix(m: Matrix): Matrix {
 export function followedBy(first: Matrix, second: Matrix): Matrix {
   const [a, b, c, d, e, f] = first;
   const [g, h, i, j, k, l] = second;
-  return [
-    g * a + h * d,
-    g * b + h * e,
-    g * c + h * f + i,
-    j * a + k * d,
-    j * b + k * e,
-    j * c + k * f + l,
-  ];
+  return [g * a + h * d, g * b + h * e, g * c + h * f + i, j * a + k * d, j * b + k * e, j * c + k * f + l];
 }
 
 /** A point of the upright picture to the frame. */

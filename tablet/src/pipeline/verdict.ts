@@ -17,7 +17,9 @@ export interface Verdict {
 
 /** Probabilities whose logits are divided by `temperature`. */
 export function applyTemperature(probabilities: readonly number[], temperature: number): number[] {
-  const logits = probabilities.map((p) => Math.log(Math.min(1, Math.max(LEAST_PROBABILITY, p))) / temperature);
+  const logits = probabilities.map(
+    (p) => Math.log(Math.min(1, Math.max(LEAST_PROBABILITY, p))) / temperature,
+  );
   const most = Math.max(...logits);
   const powers = logits.map((logit) => Math.exp(logit - most));
   const total = powers.reduce((sum, power) => sum + power, 0);

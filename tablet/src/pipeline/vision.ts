@@ -61,7 +61,15 @@ export class Vision {
       () => [this.mat(picture), cv.matFromArray(2, 3, cv.CV_64F, [...matrix]), new cv.Mat()],
       ([source, move, out]) => {
         const flags = cv.INTER_LINEAR | (inverse ? cv.WARP_INVERSE_MAP : 0);
-        cv.warpAffine(source, out, move, new cv.Size(width, height), flags, cv.BORDER_CONSTANT, new cv.Scalar());
+        cv.warpAffine(
+          source,
+          out,
+          move,
+          new cv.Size(width, height),
+          flags,
+          cv.BORDER_CONSTANT,
+          new cv.Scalar(),
+        );
         return this.taken(out, picture.data);
       },
     );
@@ -80,7 +88,11 @@ export class Vision {
   }
 
   /** Scaled by the means of areas. */
-  shrink<T extends Uint8Array | Float32Array>(picture: Picture<T>, width: number, height: number): Picture<T> {
+  shrink<T extends Uint8Array | Float32Array>(
+    picture: Picture<T>,
+    width: number,
+    height: number,
+  ): Picture<T> {
     if (width === picture.width && height === picture.height) return picture;
     const { cv } = this;
     return this.with(
@@ -123,7 +135,18 @@ export class Vision {
     return this.with(
       () => [this.mat(first), this.mat(second), new cv.Mat()],
       ([a, b, out]) => {
-        cv.calcOpticalFlowFarneback(a, b, out, f.pyrScale, f.levels, f.winSize, f.iterations, f.polyN, f.polySigma, 0);
+        cv.calcOpticalFlowFarneback(
+          a,
+          b,
+          out,
+          f.pyrScale,
+          f.levels,
+          f.winSize,
+          f.iterations,
+          f.polyN,
+          f.polySigma,
+          0,
+        );
         return this.taken(out, new Float32Array());
       },
     );
@@ -181,7 +204,11 @@ export class Vision {
         return [this.mat(first), this.mat(second), from, new cv.Mat(), new cv.Mat(), new cv.Mat()];
       },
       ([a, b, from, to, found, error]) => {
-        const until = new cv.TermCriteria(cv.TermCriteria_COUNT | cv.TermCriteria_EPS, FOLLOW_STEPS, FOLLOW_STEP);
+        const until = new cv.TermCriteria(
+          cv.TermCriteria_COUNT | cv.TermCriteria_EPS,
+          FOLLOW_STEPS,
+          FOLLOW_STEP,
+        );
         const side = new cv.Size(FOLLOW_SIDE, FOLLOW_SIDE);
         cv.calcOpticalFlowPyrLK(a, b, from, to, found, error, side, 3, until);
         return { points: to.data32F.slice(), found: found.data.slice() };

@@ -63,8 +63,7 @@ export const en = {
   resultTitle: "Result",
   resultFits: "Fits best: {name}",
   resultUncertain: "Not assessable / uncertain",
-  reasonFew:
-    "The network was validated on {validated} subjects only, too few for a verdict.",
+  reasonFew: "The network was validated on {validated} subjects only, too few for a verdict.",
   reasonSeveral: "{names} are all possible, by answers to subjects of known class.",
   reasonNone: "No class fits as it does subjects of known class.",
   meaning: "Calibrated on the network's own validation subjects. Research use only.",
@@ -107,7 +106,8 @@ export const en = {
   refusedTitle: "This did not work",
   notAssessableTitle: "Not assessable",
   tryAgain: "Choose another video",
-  refused_badFile: "This file is not a video that can be read. Copy it again from the camera, or record a new one.",
+  refused_badFile:
+    "This file is not a video that can be read. Copy it again from the camera, or record a new one.",
   refused_noPictures: "This file has no pictures. Choose a video, not a sound recording.",
   refused_codec:
     "This browser cannot play this kind of video ({codec}). Record with the app, or save the video as H.264 (MP4).",
@@ -128,7 +128,8 @@ export const en = {
   refused_fileChanged:
     "A part of the app is damaged: {file}. Connect to the network once and open the app again, or ask who installed it.",
   refused_bundleVersion: "The network in this app has an unknown format ({version}). Ask who installed it.",
-  refused_bundleUnsupported: "The network in this app needs {what}, which the app lacks. Ask who installed it.",
+  refused_bundleUnsupported:
+    "The network in this app needs {what}, which the app lacks. Ask who installed it.",
   refused_unexpected: "Something unexpected went wrong. Try again; if it happens again, report this: {said}",
   why_nobody: "nobody is seen",
   why_body: "the body is found in {value} % of the pictures; {limit} % are needed",

@@ -102,7 +102,8 @@ export const es: Strings = {
   refusedTitle: "No ha funcionado",
   notAssessableTitle: "No evaluable",
   tryAgain: "Elegir otro vídeo",
-  refused_badFile: "Este archivo no es un vídeo que se pueda leer. Cópielo otra vez de la cámara o grabe uno nuevo.",
+  refused_badFile:
+    "Este archivo no es un vídeo que se pueda leer. Cópielo otra vez de la cámara o grabe uno nuevo.",
   refused_noPictures: "Este archivo no tiene imágenes. Elija un vídeo, no una grabación de sonido.",
   refused_codec:
     "Este navegador no puede mostrar esta clase de vídeo ({codec}). Grabe con la aplicación o guarde el vídeo como H.264 (MP4).",
@@ -110,7 +111,8 @@ export const es: Strings = {
     "El vídeo es demasiado corto: {seconds} s. Se necesitan al menos {needed} s; lo mejor es de uno a tres minutos.",
   refused_slowVideo:
     "El vídeo tiene muy pocas imágenes por segundo: {fps}. Se necesitan al menos {needed}. Grabe otra vez con los ajustes normales.",
-  refused_noBody: "No se encontró ningún cuerpo en el vídeo. Grabe al bebé entero desde arriba, con buena luz.",
+  refused_noBody:
+    "No se encontró ningún cuerpo en el vídeo. Grabe al bebé entero desde arriba, con buena luz.",
   refused_noTorso:
     "Nunca se vieron hombros y caderas a la vez. Grabe al bebé entero desde arriba, sin que se corte nada.",
   refused_turns:
@@ -122,8 +124,10 @@ export const es: Strings = {
     "Falta una parte de la aplicación: {file}. Conéctese una vez a la red y abra la aplicación otra vez, o pregunte a quien la instaló.",
   refused_fileChanged:
     "Una parte de la aplicación está dañada: {file}. Conéctese una vez a la red y abra la aplicación otra vez, o pregunte a quien la instaló.",
-  refused_bundleVersion: "La red de esta aplicación tiene un formato desconocido ({version}). Pregunte a quien la instaló.",
-  refused_bundleUnsupported: "La red de esta aplicación necesita {what}, que la aplicación no tiene. Pregunte a quien la instaló.",
+  refused_bundleVersion:
+    "La red de esta aplicación tiene un formato desconocido ({version}). Pregunte a quien la instaló.",
+  refused_bundleUnsupported:
+    "La red de esta aplicación necesita {what}, que la aplicación no tiene. Pregunte a quien la instaló.",
   refused_unexpected: "Algo inesperado falló. Inténtelo otra vez; si se repite, comunique esto: {said}",
   why_nobody: "no se ve a nadie",
   why_body: "el cuerpo se encuentra en el {value} % de las imágenes; se necesita el {limit} %",

@@ -38,7 +38,11 @@ export function chooseScreen(go: Go): Screen {
       h("ul", {}, ...(["tip1", "tip2", "tip3", "tip4"] as const).map((tip) => h("li", {}, say(tip)))),
       h("label", { class: "check", for: "keep" }, keepVideo, h("span", {}, say("keepVideo"))),
       h("p", { class: "field" }, h("label", { for: "variant" }, say("variant")), variants),
-      h("div", { class: "actions" }, h("button", { type: "button", onclick: () => go.history() }, say("history"))),
+      h(
+        "div",
+        { class: "actions" },
+        h("button", { type: "button", onclick: () => go.history() }, say("history")),
+      ),
     ].filter((one) => one !== false),
   };
 }
@@ -46,7 +50,9 @@ export function chooseScreen(go: Go): Screen {
 /** The networks that the site has; the exact one first. */
 async function offer(choice: HTMLSelectElement): Promise<void> {
   const add = (variant: string) =>
-    choice.append(h("option", { value: variant }, say(variant === "int8" ? "variantInt8" : "variantFloat32")));
+    choice.append(
+      h("option", { value: variant }, say(variant === "int8" ? "variantInt8" : "variantFloat32")),
+    );
   try {
     const site = (await (await fetch("./model/site.json")).json()) as Site;
     for (const variant of site.variants) add(variant);

@@ -5,7 +5,11 @@ import { h, type Screen } from "./dom";
 import type { Stored } from "./install";
 import type { Go } from "./main";
 
-export function consentScreen(go: Go, stored: Stored, listen: (listener: (stored: Stored) => void) => void): Screen {
+export function consentScreen(
+  go: Go,
+  stored: Stored,
+  listen: (listener: (stored: Stored) => void) => void,
+): Screen {
   const next = h("button", { class: "main", type: "button", onclick: () => go.choose() }, say("consentGo"));
   const box = h("input", { type: "checkbox", id: "agreed", onchange: () => update() });
   const state = h("p", { class: "state", role: "status" });

@@ -64,7 +64,12 @@ export class Guide {
   }
 
   /** What is seen in a picture; null where the networks cannot be loaded. */
-  async look(picture: { width: number; height: number; channels: number; data: Uint8Array }): Promise<Look | null> {
+  async look(picture: {
+    width: number;
+    height: number;
+    channels: number;
+    data: Uint8Array;
+  }): Promise<Look | null> {
     const reply = await new Promise<Look | Finished>((resolve) => {
       this.answer = resolve;
       const request: Request = { kind: "look", base: BASE, picture, seconds: performance.now() / 1000 };

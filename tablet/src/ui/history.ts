@@ -64,7 +64,12 @@ export function historyScreen(go: Go): Screen {
     title: say("historyTitle"),
     content: [
       list,
-      h("div", { class: "actions" }, h("button", { type: "button", onclick: () => go.choose() }, say("back")), all),
+      h(
+        "div",
+        { class: "actions" },
+        h("button", { type: "button", onclick: () => go.choose() }, say("back")),
+        all,
+      ),
     ],
   };
 }

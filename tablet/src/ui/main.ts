@@ -38,7 +38,12 @@ function show(make: () => Screen): void {
   const heading = h("h1", { tabindex: "-1" }, screen.title);
   app.replaceChildren(
     h("a", { class: "skip", href: "#content" }, say("skip")),
-    h("header", { class: "bar" }, h("span", { class: "name" }, say("appName")), screen.isBusy ? "" : languageChoice()),
+    h(
+      "header",
+      { class: "bar" },
+      h("span", { class: "name" }, say("appName")),
+      screen.isBusy ? "" : languageChoice(),
+    ),
     h("main", { id: "content" }, heading, ...screen.content),
     h("footer", { class: "notice" }, say("researchOnly")),
   );

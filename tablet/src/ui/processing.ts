@@ -38,8 +38,12 @@ export function processScreen(go: Go, file: Blob, name: string, variant: string,
       // A screen reader should not be told six times a second.
       if (passed - lastSaid < 2 && lastSaid > 0) return;
       lastSaid = passed;
-      text.textContent = say("processSeconds", { done: Math.round(told.seconds), total: Math.round(told.total) });
-      if (share > 0.05) left.textContent = say("processLeft", { left: clock((passed / share) * (1 - share)) });
+      text.textContent = say("processSeconds", {
+        done: Math.round(told.seconds),
+        total: Math.round(told.total),
+      });
+      if (share > 0.05)
+        left.textContent = say("processLeft", { left: clock((passed / share) * (1 - share)) });
     }
   });
   let isOver = false;

@@ -14,7 +14,10 @@ const LOOK_EVERY_MILLISECONDS = 800;
 const LOOK_SIDE = 320;
 const BITS_PER_SECOND = 4_000_000;
 const TYPES = ["video/mp4;codecs=avc1.42E01F", "video/mp4", "video/webm;codecs=vp8", "video/webm"];
-const CAMERA = { video: { facingMode: "environment", width: { ideal: 1280 }, height: { ideal: 720 } }, audio: false };
+const CAMERA = {
+  video: { facingMode: "environment", width: { ideal: 1280 }, height: { ideal: 720 } },
+  audio: false,
+};
 
 /** The first thing to put right; `hintGood` where there is none. */
 export function hintFor(look: Look): Key {
@@ -105,7 +108,12 @@ export function recordScreen(go: Go, variant: string, keepVideo: boolean): Scree
       hint,
       h("div", { class: "viewfinder" }, video, outline()),
       timer,
-      h("div", { class: "actions" }, button, h("button", { type: "button", onclick: () => go.choose() }, say("back"))),
+      h(
+        "div",
+        { class: "actions" },
+        button,
+        h("button", { type: "button", onclick: () => go.choose() }, say("back")),
+      ),
     ],
     leave: () => {
       isOver = true;

@@ -1,10 +1,10 @@
 /** A result as a file, with the words that `tfgma predict --json` uses. */
 
+import type { Reason } from "../pipeline/quality";
 import { UNCERTAIN } from "../pipeline/verdict";
 import { say } from "../strings";
 import type { Key } from "../strings/en";
 import type { Result } from "../worker/messages";
-import type { Reason } from "../pipeline/quality";
 
 const DIGITS = 1e6;
 

@@ -29,11 +29,19 @@ export function resultScreen(go: Go, result: Result, video: Blob | null): Screen
         h("p", { class: "quiet" }, say("meaning")),
       ),
       others > 0 &&
-        h("p", { class: "warning", id: "others" }, say("othersSeen", { percent: Math.max(1, percent(others)) })),
+        h(
+          "p",
+          { class: "warning", id: "others" },
+          say("othersSeen", { percent: Math.max(1, percent(others)) }),
+        ),
       h("h2", {}, say("classes")),
       bars(result),
       h("h2", {}, say("timeline")),
-      h("p", { class: "quiet" }, say("timelineHelp", { seconds: result.clipSeconds, name: result.predicted })),
+      h(
+        "p",
+        { class: "quiet" },
+        say("timelineHelp", { seconds: result.clipSeconds, name: result.predicted }),
+      ),
       timeline(result, (seconds) => player?.play(seconds)),
       ...(player ? [player.element] : []),
       h("h2", {}, say("telling")),
@@ -50,7 +58,11 @@ export function resultScreen(go: Go, result: Result, video: Blob | null): Screen
         h("button", { class: "main", type: "button", onclick: () => window.print() }, say("saveReport")),
         h(
           "button",
-          { type: "button", id: "save-json", onclick: () => saveFile(`${stem(result.video)}.json`, asJson(result)) },
+          {
+            type: "button",
+            id: "save-json",
+            onclick: () => saveFile(`${stem(result.video)}.json`, asJson(result)),
+          },
           say("saveJson"),
         ),
         h("button", { type: "button", onclick: () => go.choose() }, say("another")),
@@ -80,7 +92,11 @@ function bars({ classes, verdict }: Result): HTMLElement {
     return h(
       "li",
       { class: isPossible ? "possible" : "" },
-      h("span", {}, say("probability", { name, percent: share }) + (isPossible ? ` (${say("possible")})` : "")),
+      h(
+        "span",
+        {},
+        say("probability", { name, percent: share }) + (isPossible ? ` (${say("possible")})` : ""),
+      ),
       withStyle(h("span", { class: "fill", "aria-hidden": "true" }), { "--share": `${share}%` }),
     );
   });
@@ -110,7 +126,13 @@ function timeline(result: Result, seek: (seconds: number) => void): HTMLElement 
   const items = fields.map(({ at, share, label }) => {
     const field = h(
       "button",
-      { type: "button", class: share === null ? "left-out" : "", "aria-label": label, title: label, onclick: () => seek(at) },
+      {
+        type: "button",
+        class: share === null ? "left-out" : "",
+        "aria-label": label,
+        title: label,
+        onclick: () => seek(at),
+      },
       h("span", { "aria-hidden": "true" }, share === null ? "–" : String(percent(share))),
       h("small", { "aria-hidden": "true" }, clock(at)),
     );
@@ -120,11 +142,19 @@ function timeline(result: Result, seek: (seconds: number) => void): HTMLElement 
 }
 
 /** Clips of the highest scores that do not overlap, the highest first. */
-export function tellingClips(clips: readonly ClipResult[], scores: readonly number[], seconds: number, most: number): number[] {
+export function tellingClips(
+  clips: readonly ClipResult[],
+  scores: readonly number[],
+  seconds: number,
+  most: number,
+): number[] {
   const found: number[] = [];
   const order = clips.map((_, n) => n).sort((a, b) => scores[b] - scores[a] || a - b);
   for (const n of order)
-    if (found.length < most && found.every((m) => Math.abs(clips[n].startSeconds - clips[m].startSeconds) >= seconds))
+    if (
+      found.length < most &&
+      found.every((m) => Math.abs(clips[n].startSeconds - clips[m].startSeconds) >= seconds)
+    )
       found.push(n);
   return found;
 }
@@ -150,7 +180,11 @@ function moments(result: Result, seek: (seconds: number) => void): HTMLElement {
       h("strong", {}, say("moment", span)),
       h("span", {}, say("probability", { name: classes[best], percent: percent(probabilities[best]) })),
       contra.includes(n) && h("em", {}, say("against")),
-      h("button", { type: "button", class: "screen-only", onclick: () => seek(startSeconds) }, `▶ ${span.begin}`),
+      h(
+        "button",
+        { type: "button", class: "screen-only", onclick: () => seek(startSeconds) },
+        `▶ ${span.begin}`,
+      ),
     );
   });
   return h("ul", { class: "moments" }, ...items);
@@ -181,7 +215,11 @@ function qualityTable({ quality }: Result): HTMLElement {
   return h(
     "table",
     { id: "quality" },
-    h("tbody", {}, ...rows.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value)))),
+    h(
+      "tbody",
+      {},
+      ...rows.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value))),
+    ),
   );
 }
 

@@ -7,8 +7,8 @@ import { clipInputs, frameIndices, windowOf } from "../pipeline/inputs";
 import type { Network } from "../pipeline/network";
 import { isWanted, type MadeClip, type Observed, Processor, regionsOf } from "../pipeline/process";
 import { roundedFigures } from "../pipeline/quality";
-import { RefusedError } from "../pipeline/schema";
 import { GridSampler } from "../pipeline/sampling";
+import { RefusedError } from "../pipeline/schema";
 import { DecodeReport } from "../pipeline/times";
 import { verdictOf } from "../pipeline/verdict";
 import { Canvas, decodedFrames, openVideo } from "./frames";
@@ -125,7 +125,9 @@ class Preview {
     const scale = Math.min(1, PREVIEW_SIDE / Math.max(width, height));
     const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
     const mask = body && vision.shrink({ width, height, channels: 1, data: body.mask }, w, h).data;
-    const joints = body ? body.joints.map(([x, y, s]): [number, number, number] => [x * scale, y * scale, s]) : [];
+    const joints = body
+      ? body.joints.map(([x, y, s]): [number, number, number] => [x * scale, y * scale, s])
+      : [];
     this.tell({ kind: "preview", picture: vision.shrink(frame.picture, w, h), mask, joints });
   }
 }

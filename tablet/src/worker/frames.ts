@@ -1,8 +1,23 @@
 /** Decoded frames of a video file, one at a time, by WebCodecs. */
 
-import { ALL_FORMATS, BlobSource, Input, type InputVideoTrack, type VideoSample, VideoSampleSink } from "mediabunny";
+import {
+  ALL_FORMATS,
+  BlobSource,
+  Input,
+  type InputVideoTrack,
+  type VideoSample,
+  VideoSampleSink,
+} from "mediabunny";
 import { matrixOfAvc } from "../pipeline/colors";
-import { mirrored, type Plane, type Planes, toRgb, turned, withoutAlpha, workingSize } from "../pipeline/pixels";
+import {
+  mirrored,
+  type Plane,
+  type Planes,
+  toRgb,
+  turned,
+  withoutAlpha,
+  workingSize,
+} from "../pipeline/pixels";
 import { RefusedError } from "../pipeline/schema";
 import type { Picture } from "../pipeline/vision";
 
@@ -84,7 +99,9 @@ export async function* decodedFrames(track: InputVideoTrack): AsyncGenerator<Vid
 }
 
 function isReclaimed(error: unknown): boolean {
-  return error instanceof DOMException && (error.name === "QuotaExceededError" || error.name === "AbortError");
+  return (
+    error instanceof DOMException && (error.name === "QuotaExceededError" || error.name === "AbortError")
+  );
 }
 
 /** Makes frames into upright pictures of one size: that of the first, with the long side at most so long. */

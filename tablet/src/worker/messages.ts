@@ -70,7 +70,13 @@ export interface Stages {
   /** Pixel format, colours and range as the browser's decoder gave them. */
   source: string;
   pixels: { index: number; width: number; height: number; rgb: string }[];
-  frames: { index: number; seconds: number; mask: string | null; joints: number[][] | null; figures: Figures }[];
+  frames: {
+    index: number;
+    seconds: number;
+    mask: string | null;
+    joints: number[][] | null;
+    figures: Figures;
+  }[];
   alignment: Alignment | null;
   upright: { index: number; grey: string; mask: string; flow: string }[];
   clips: { startSeconds: number; probabilities: number[] }[];
@@ -82,4 +88,10 @@ export type Reply =
   | { kind: "preview"; picture: Picture; mask: Uint8Array | null; joints: [number, number, number][] }
   | { kind: "result"; result: Result; stages: Stages | null }
   | { kind: "look"; look: Look }
-  | { kind: "refused"; code: string; values: Record<string, string | number>; reasons: Reason[]; quality: Figures | null };
+  | {
+      kind: "refused";
+      code: string;
+      values: Record<string, string | number>;
+      reasons: Reason[];
+      quality: Figures | null;
+    };

@@ -58,7 +58,9 @@ export async function loadModels(base: string): Promise<Models> {
   );
   const cv = await loadOpenCV(`${base}opencv/opencv.js`);
   const { threads } = await startLiteRt(`${base}litert`);
-  const [first, second, third, fourth] = await Promise.all(files.map((file) => file && network(file, threads)));
+  const [first, second, third, fourth] = await Promise.all(
+    files.map((file) => file && network(file, threads)),
+  );
   const vision = new Vision(cv);
   const pose = { detector: first!, reader: second!, careful: third ?? second!, palms: fourth };
   const finder = new BodyFinder(pose, vision, bundle.build.pose.min_score);

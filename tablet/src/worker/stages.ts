@@ -21,8 +21,8 @@ export class StageLog {
     this.kept.frames.push({
       index: frame.index,
       seconds: frame.seconds,
-      mask: body && base64(packed(body.mask)),
-      joints: body && body.joints,
+      mask: body ? base64(packed(body.mask)) : null,
+      joints: body?.joints ?? null,
       figures,
     });
   }
@@ -50,6 +50,7 @@ function packed(mask: Uint8Array): Uint8Array {
 
 function base64(bytes: Uint8Array): string {
   let text = "";
-  for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
+  for (let i = 0; i < bytes.length; i += 0x8000)
+    text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
   return btoa(text);
 }

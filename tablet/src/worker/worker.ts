@@ -34,7 +34,8 @@ function refusal(error: unknown): Reply {
     return { ...reply, code: error.code, reasons: error.reasons, quality: error.report.means.figures() };
   if (error instanceof RefusedError) return { ...reply, code: error.code, values: error.values };
   const said = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  const isMemory = error instanceof RangeError || /out of memory|allocation|memory access|abort\(/i.test(said);
+  const isMemory =
+    error instanceof RangeError || /out of memory|allocation|memory access|abort\(/i.test(said);
   return { ...reply, code: isMemory ? "memory" : "unexpected", values: { said } };
 }
 

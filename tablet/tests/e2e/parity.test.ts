@@ -24,9 +24,13 @@ function compared(name: string, given: unknown): Compared {
   const file = `${folder}/${name}.json`;
   writeFileSync(file, JSON.stringify(given));
   const golden = resolve(import.meta.dirname, "../../golden.py");
-  const out = execFileSync(process.env.PYTHON ?? "python3", [golden, "compare", `${MADE}/${name}.json`, file], {
-    env: { ...process.env, PYTHONPATH: resolve(import.meta.dirname, "../../..") },
-  });
+  const out = execFileSync(
+    process.env.PYTHON ?? "python3",
+    [golden, "compare", `${MADE}/${name}.json`, file],
+    {
+      env: { ...process.env, PYTHONPATH: resolve(import.meta.dirname, "../../..") },
+    },
+  );
   console.log(name, out.toString().replace(/\s+/g, " "));
   return JSON.parse(out.toString());
 }
@@ -68,7 +72,8 @@ test("the int8 network answers the same class for every clip", async ({ page }) 
   await assess(page, video("plain.mp4"), "int8");
   const given = (await stages(page)) as { clips: { probabilities: number[] }[] };
   const python = JSON.parse(readFileSync(`${MADE}/plain.json`, "utf-8")) as typeof given;
-  const best = (one: { probabilities: number[] }) => one.probabilities.indexOf(Math.max(...one.probabilities));
+  const best = (one: { probabilities: number[] }) =>
+    one.probabilities.indexOf(Math.max(...one.probabilities));
   const same = given.clips.filter((clip, n) => best(clip) === best(python.clips[n])).length;
   expect(given.clips.length).toBe(python.clips.length);
   expect(same / given.clips.length).toBeGreaterThanOrEqual(0.97);

@@ -26,7 +26,9 @@ test("a dark video is not assessable, and the page says why", async ({ page }) =
 test("of two bodies one is assessed, and the page says that somebody else was seen", async ({ page }) => {
   await begin(page);
   await assess(page, video("two.mp4"));
-  await expect(page.locator("#others, main li").filter({ hasText: /Somebody else|other people/ })).toBeVisible();
+  await expect(
+    page.locator("#others, main li").filter({ hasText: /Somebody else|other people/ }),
+  ).toBeVisible();
 });
 
 test.describe("without the stored copy", () => {

@@ -20,7 +20,9 @@ import { type Picture, Vision } from "../../src/pipeline/vision";
 
 // What Python wrote has as many shapes as it has parts.
 // biome-ignore lint/suspicious/noExplicitAny: see above
-const python: any = JSON.parse(readFileSync(resolve(import.meta.dirname, "../../build/tests/vectors.json"), "utf-8"));
+const python: any = JSON.parse(
+  readFileSync(resolve(import.meta.dirname, "../../build/tests/vectors.json"), "utf-8"),
+);
 const cv: CV = await createRequire(import.meta.url)("@techstark/opencv-js");
 const vision = new Vision(cv);
 
@@ -68,7 +70,12 @@ test("regions of faces", () => {
 
 describe("two frames of a moving camera", () => {
   const { first, second, mask, movement, flow } = python.camera;
-  const picture = (data: number[]): Picture => ({ width: 160, height: 120, channels: 3, data: Uint8Array.from(data) });
+  const picture = (data: number[]): Picture => ({
+    width: 160,
+    height: 120,
+    channels: 3,
+    data: Uint8Array.from(data),
+  });
   const [a, b] = [picture(first), picture(second)];
   const body = Uint8Array.from(mask as number[]);
 
