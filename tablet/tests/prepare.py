@@ -78,9 +78,9 @@ def turned(path: Path, out: Path) -> None:
 
 def videos(out: Path) -> None:
     """The videos, in the folder `out`."""
-    made = out / "generated"
-    tfgma("synthesize", made, "--subjects", 3, "--seconds", 60, "--seed", 91, "--workers", 2)
-    first, second = sorted(made.glob("*/*/video.mp4"))[:2]
+    for name, seconds, seed in (("long", 60, 91), ("other", 8, 92)):
+        tfgma("synthesize", out / name, "--subjects", 1, "--seconds", seconds, "--seed", seed)
+    (first,), (second,) = (list((out / name).glob("*/*/video.mp4")) for name in ("long", "other"))
     (out / "minute.mp4").write_bytes(first.read_bytes())
     short = [frame for frame, _ in zip(read(second), range(8 * FPS), strict=False)]
     write(out / "plain.mp4", iter(short))

@@ -1,9 +1,7 @@
 /** Stores the app on the device, so that it works without a network. */
 
 export type Stored =
-  | { state: "storing"; done: number; total: number }
-  | { state: "stored" }
-  | { state: "failed" };
+  { state: "storing"; done: number; total: number } | { state: "stored" } | { state: "failed" };
 
 const RELOADED = "tfgma-reloaded";
 

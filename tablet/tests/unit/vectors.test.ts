@@ -19,7 +19,7 @@ import { verdictOf } from "../../src/pipeline/verdict";
 import { type Picture, Vision } from "../../src/pipeline/vision";
 
 // What Python wrote has as many shapes as it has parts.
-// biome-ignore lint/suspicious/noExplicitAny: see above
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
 const python: any = JSON.parse(
   readFileSync(resolve(import.meta.dirname, "../../build/tests/vectors.json"), "utf-8"),
 );
