@@ -21,18 +21,15 @@ import numpy as np
 
 TABLET = Path(__file__).parents[1]
 TFGMA = [sys.executable, "-c", "from tfgma.cli import main; main()"]
-STUDY = {
-    "clip": {"fps": 6, "clip_seconds": 2, "stride_seconds": 2, "size": 64, "max_flow_px": 8},
-    "subjects": 12,
-    "seconds": 8,
-}
+SUBJECTS, SECONDS = 12, 8
+"""Of the training's generated infants."""
 CONFIG = """\
 build:
-  clip: {fps: 6, clip_seconds: 2, stride_seconds: 2, size: 64, max_flow_px: 8}
-split: {folds: 3, val_share: 0.5, seed: 0}
+  clip: {fps: 6, clip_seconds: 2, stride_seconds: 1, size: 64, max_flow_px: 8}
+split: {folds: 4, val_share: 0.25, seed: 0}
 model: {image_backbone: resnet10, flow_backbone: resnet10, image_width: 8, flow_width: 8}
 inputs: {num_flows: 10}
-train: {epochs: 12, batch_size: 8, learning_rate: 0.002, warmup_epochs: 1, picture_every: 20}
+train: {epochs: 40, batch_size: 8, learning_rate: 0.002, warmup_epochs: 1, picture_every: 100}
 """
 FPS = 30
 PARITY = ("plain", "large")
@@ -112,9 +109,9 @@ def bundle(out: Path) -> None:
         "synthesize",
         out / "train",
         "--subjects",
-        STUDY["subjects"],
+        SUBJECTS,
         "--seconds",
-        STUDY["seconds"],
+        SECONDS,
         "--seed",
         4,
     )

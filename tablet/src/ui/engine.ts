@@ -1,5 +1,6 @@
 /** The page's side of the worker. */
 
+import { Seeker } from "./seeker";
 import type { Look, Reply, Request, Stages } from "../worker/messages";
 
 type Finished = Extract<Reply, { kind: "result" | "refused" }>;
@@ -32,12 +33,16 @@ function refused(code: string, said = ""): Finished {
 /** Assesses a file in a worker of its own, which ends with the job: its memory is free then. */
 export function assess(file: Blob, name: string, variant: string, tell: (told: Told) => void): Job {
   const worker = start();
+  let seeker: Seeker | null = null;
   const finished = new Promise<Finished>((resolve) => {
     worker.addEventListener("message", ({ data }: MessageEvent<Reply>) => {
       if (data.kind === "result" || data.kind === "refused") {
         if (data.kind === "result") window.tfgmaStages = data.stages;
         worker.terminate();
         resolve(data);
+      } else if (data.kind === "seek") {
+        seeker ??= new Seeker(file);
+        void seeker.at(data.seconds, data.longSidePx).then((sought) => worker.postMessage(sought));
       } else if (data.kind !== "look") tell(data);
     });
     worker.addEventListener("error", (event) => {
@@ -46,9 +51,24 @@ export function assess(file: Blob, name: string, variant: string, tell: (told: T
       resolve(event.message ? refused("unexpected", event.message) : refused("fileMissing", "worker.js"));
     });
   });
-  const request: Request = { kind: "assess", base: BASE, file, name, variant, stages: wantsStages() };
+  const request: Request = {
+    kind: "assess",
+    base: BASE,
+    file,
+    name,
+    variant,
+    stages: wantsStages(),
+    bySeeking: !("VideoDecoder" in window),
+  };
   worker.postMessage(request);
-  return { finished, cancel: () => worker.terminate() };
+  void finished.then(() => seeker?.close());
+  return {
+    finished,
+    cancel: () => {
+      worker.terminate();
+      seeker?.close();
+    },
+  };
 }
 
 /** Says what is wrong with a camera's pictures, one at a time. */

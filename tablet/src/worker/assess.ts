@@ -2,12 +2,20 @@
 
 import type { VideoSample } from "mediabunny";
 import { mean } from "../pipeline/alignment";
+import type { BuildConfig } from "../pipeline/bundle";
 import { blurred } from "../pipeline/faces";
 import { clipInputs, frameIndices, windowOf } from "../pipeline/inputs";
 import type { Network } from "../pipeline/network";
-import { isWanted, type MadeClip, type Observed, Processor, regionsOf } from "../pipeline/process";
+import {
+  isWanted,
+  type MadeClip,
+  type Observed,
+  Processor,
+  regionsOf,
+  type SampledFrame,
+} from "../pipeline/process";
 import { roundedFigures } from "../pipeline/quality";
-import { GridSampler } from "../pipeline/sampling";
+import { type Chosen, GridSampler } from "../pipeline/sampling";
 import { RefusedError } from "../pipeline/schema";
 import { DecodeReport } from "../pipeline/times";
 import { verdictOf } from "../pipeline/verdict";
@@ -15,6 +23,7 @@ import { Canvas, decodedFrames, openVideo } from "./frames";
 import { network } from "./litert";
 import type { ClipResult, Reply, Result } from "./messages";
 import type { Models } from "./models";
+import { soughtFrames } from "./seeking";
 import { StageLog } from "./stages";
 
 const PREVIEW_EVERY_MILLISECONDS = 700;
@@ -25,7 +34,7 @@ type Tell = (reply: Reply) => void;
 /** Tells of progress and, at the end, of the result; refuses what cannot be assessed. */
 export async function assess(
   models: Models,
-  request: { file: Blob; name: string; variant: string; stages: boolean },
+  request: { file: Blob; name: string; variant: string; stages: boolean; bySeeking: boolean },
   tell: Tell,
 ): Promise<void> {
   const begun = performance.now();
@@ -33,7 +42,6 @@ export async function assess(
   const { build } = bundle;
   const modelFile = `model_${request.variant}.tflite`;
   const classifier = await network(await models.fetchFile(modelFile), models.threads);
-  const opened = await openVideo(request.file);
   const log = request.stages ? new StageLog() : null;
   const preview = new Preview(tell);
   const processor = new Processor(build, finder, vision, {
@@ -44,30 +52,14 @@ export async function assess(
     upright: (one) => log?.upright(one),
   });
   const decode = new DecodeReport();
-  const canvas = new Canvas(build.long_side_px, opened.matrix);
-  const sampler = new GridSampler<VideoSample>(
-    build.clip.fps,
-    (index) => isWanted(index, build),
-    decode,
-    (sample) => sample.close(),
-  );
   const clips: ClipResult[] = [];
-  const answer = async (made: MadeClip[]) => {
-    for (const clip of made) clips.push(await answered(clip, classifier, models));
+  const use = async (frame: SampledFrame, total: number) => {
+    for (const clip of await processor.add(frame)) clips.push(await answered(clip, classifier, models));
+    tell({ kind: "progress", seconds: frame.seconds, total });
   };
-  const use = async (chosen: { index: number; seconds: number; frame: VideoSample }) => {
-    const picture = await canvas.paint(chosen.frame);
-    await answer(await processor.add({ index: chosen.index, seconds: chosen.seconds, picture }));
-    tell({ kind: "progress", seconds: chosen.seconds, total: opened.seconds });
-  };
-  try {
-    for await (const sample of decodedFrames(opened.track)) await sampler.add(sample.timestamp, sample, use);
-    await sampler.end(use);
-    if (!decode.frames) throw new RefusedError("badFile");
-    await answer(processor.finish(decode));
-  } finally {
-    opened.close();
-  }
+  const source = (await canDecode(request)) ? decoded : sought;
+  const kind = await source(request.file, build, decode, use, tell);
+  for (const clip of processor.finish(decode)) clips.push(await answered(clip, classifier, models));
   const { report } = processor;
   const probabilities = bundle.classes.map((_, n) => mean(clips.map((clip) => clip.probabilities[n])));
   const result: Result = {
@@ -98,7 +90,57 @@ export async function assess(
     site: site.tfgma,
     milliseconds: performance.now() - begun,
   };
-  tell({ kind: "result", result, stages: log ? log.stages(report.alignment, clips, canvas.source) : null });
+  tell({ kind: "result", result, stages: log ? log.stages(report.alignment, clips, kind) : null });
+}
+
+type Use = (frame: SampledFrame, total: number) => Promise<void>;
+
+async function canDecode(request: { file: Blob; bySeeking: boolean }): Promise<boolean> {
+  if (request.bySeeking) return false;
+  try {
+    (await openVideo(request.file)).close();
+    return true;
+  } catch (error) {
+    // What WebCodecs lacks the player may have.
+    if (error instanceof RefusedError && error.code === "codec") return false;
+    throw error;
+  }
+}
+
+/** Frames by WebCodecs; says how the browser gave them. */
+async function decoded(file: Blob, build: BuildConfig, decode: DecodeReport, use: Use): Promise<string> {
+  const opened = await openVideo(file);
+  const canvas = new Canvas(build.long_side_px, opened.matrix);
+  const sampler = new GridSampler<VideoSample>(
+    build.clip.fps,
+    (index) => isWanted(index, build),
+    decode,
+    (sample) => sample.close(),
+  );
+  const take = async ({ index, seconds, frame }: Chosen<VideoSample>) =>
+    use({ index, seconds, picture: await canvas.paint(frame) }, opened.seconds);
+  try {
+    for await (const sample of decodedFrames(opened.track)) await sampler.add(sample.timestamp, sample, take);
+    await sampler.end(take);
+  } finally {
+    opened.close();
+  }
+  if (!decode.frames) throw new RefusedError("badFile");
+  return canvas.source;
+}
+
+/** Frames by the page's player. */
+async function sought(
+  _: Blob,
+  build: BuildConfig,
+  decode: DecodeReport,
+  use: Use,
+  tell: Tell,
+): Promise<string> {
+  const wanted = (index: number) => isWanted(index, build);
+  for await (const frame of soughtFrames(build.clip.fps, build.long_side_px, wanted, decode, tell))
+    await use(frame, frame.total);
+  return "player";
 }
 
 async function answered(clip: MadeClip, classifier: Network, { bundle }: Models): Promise<ClipResult> {

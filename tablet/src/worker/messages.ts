@@ -7,7 +7,17 @@ import type { Verdict } from "../pipeline/verdict";
 import type { Picture } from "../pipeline/vision";
 
 export type Request =
-  | { kind: "assess"; base: string; file: Blob; name: string; variant: string; stages: boolean }
+  | {
+      kind: "assess";
+      base: string;
+      file: Blob;
+      name: string;
+      variant: string;
+      stages: boolean;
+      /** Whether the browser lacks WebCodecs. */
+      bySeeking: boolean;
+    }
+  | { kind: "sought"; picture: Picture | null; seconds: number; total: number }
   | { kind: "look"; base: string; picture: Picture; seconds: number };
 
 /** One clip that was assessed; `picture`: its middle frame, face smeared. */
@@ -84,6 +94,7 @@ export interface Stages {
 
 export type Reply =
   | { kind: "ready"; threads: number }
+  | { kind: "seek"; seconds: number; longSidePx: number }
   | { kind: "progress"; seconds: number; total: number }
   | { kind: "preview"; picture: Picture; mask: Uint8Array | null; joints: [number, number, number][] }
   | { kind: "result"; result: Result; stages: Stages | null }

@@ -6,6 +6,7 @@ import { assess } from "./assess";
 import { Looker } from "./look";
 import type { Reply, Request } from "./messages";
 import { loadModels, type Models } from "./models";
+import { takeSought } from "./seeking";
 
 const scope = self as unknown as DedicatedWorkerGlobalScope;
 let models: Promise<Models> | null = null;
@@ -16,6 +17,10 @@ function tell(reply: Reply): void {
 }
 
 async function answer(request: Request): Promise<void> {
+  if (request.kind === "sought") {
+    takeSought(request);
+    return;
+  }
   models ??= loadModels(request.base);
   const loaded = await models;
   if (request.kind === "assess") {

@@ -96,7 +96,7 @@ test("progress is shown, and cancelling ends the work", async ({ page }) => {
   await expect(page.getByText("The body is found")).toBeVisible();
   await page.getByRole("button", { name: "Cancel" }).click();
   await expect(page.getByRole("heading", { name: "The video" })).toBeVisible();
-  expect(page.workers().length).toBe(0);
+  await expect.poll(() => page.workers().length).toBe(0);
 });
 
 test("results are kept without the video, open again, and can be deleted", async ({ page }) => {

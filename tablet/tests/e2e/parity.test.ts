@@ -7,6 +7,9 @@ import { expect, test } from "@playwright/test";
 import { MADE } from "../../playwright.config";
 import { assess, begin, savedJson, stages, video } from "./app";
 
+/** Of a class's probability in one clip. */
+const MOST_APART = 0.02;
+
 interface Compared {
   pixels: { mean_difference: number; most: number; same_size: boolean };
   times: { frames: [number, number]; same_index: boolean; most_seconds: number };
@@ -59,11 +62,13 @@ for (const [name, most] of [
     expect(found.upright_grey.mean_difference).toBeLessThan(4);
     expect(found.upright_flow.mean_difference).toBeLessThan(1);
     expect(found.probabilities.clips[0]).toBe(found.probabilities.clips[1]);
-    expect(found.probabilities.most).toBeLessThanOrEqual(0.02);
+    expect(found.probabilities.most).toBeLessThanOrEqual(MOST_APART);
     const python = JSON.parse(readFileSync(`${MADE}/${name}.json`, "utf-8")).answer;
     const saved = await savedJson(page);
     expect(answer).toBe(python.verdict);
-    expect(saved.predicted).toBe(python.predicted);
+    // Two classes that Python itself tells apart by less than both may be off by are no disagreement.
+    const [first, second] = Object.values<number>(python.probabilities).sort((a, b) => b - a);
+    if (first - second > 2 * MOST_APART) expect(saved.predicted).toBe(python.predicted);
     expect(saved.possible).toEqual(python.possible);
   });
 
@@ -77,4 +82,18 @@ test("the int8 network answers the same class for every clip", async ({ page }) 
   const same = given.clips.filter((clip, n) => best(clip) === best(python.clips[n])).length;
   expect(given.clips.length).toBe(python.clips.length);
   expect(same / given.clips.length).toBeGreaterThanOrEqual(0.97);
+});
+
+test("without WebCodecs the player's pictures give nearly the same", async ({ page }) => {
+  await page.addInitScript(() => Reflect.deleteProperty(window, "VideoDecoder"));
+  await begin(page, "/#stages");
+  await assess(page, video("plain.mp4"));
+  const given = (await stages(page)) as { source: string };
+  expect(given.source).toBe("player");
+  const found = compared("plain", given);
+  expect(found.times.same_index).toBe(true);
+  expect(found.times.most_seconds).toBeLessThan(0.04);
+  expect(found.pixels.mean_difference).toBeLessThan(6);
+  expect(found.body.mask_iou_median).toBeGreaterThanOrEqual(0.95);
+  expect(found.probabilities.clips[0]).toBe(found.probabilities.clips[1]);
 });
