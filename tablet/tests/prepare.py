@@ -75,17 +75,17 @@ def turned(path: Path, out: Path) -> None:
 
 def videos(out: Path) -> None:
     """The videos, in the folder `out`."""
-    for name, seconds, seed in (("long", 60, 91), ("other", 8, 92)):
-        tfgma("synthesize", out / name, "--subjects", 1, "--seconds", seconds, "--seed", seed)
-    (first,), (second,) = (list((out / name).glob("*/*/video.mp4")) for name in ("long", "other"))
-    (out / "minute.mp4").write_bytes(first.read_bytes())
+    tfgma("synthesize", out / "generated", "--subjects", 3, "--seconds", 10, "--seed", 91)
+    first, second, _ = sorted((out / "generated").glob("*/*/video.mp4"))
+    # Forth and back six times: a minute of movement without a break.
+    forth = list(read(first))
+    write(out / "minute.mp4", (frame for turn in range(6) for frame in forth[:: -1 if turn % 2 else 1]))
     short = [frame for frame, _ in zip(read(second), range(8 * FPS), strict=False)]
     write(out / "plain.mp4", iter(short))
     large = (np.repeat(np.repeat(frame, 2, 0), 2, 1) for frame in short[: 4 * FPS])
     write(out / "large.mp4", large, 20)
     turned(out / "plain.mp4", out / "turned.mp4")
-    other = (frame for frame, _ in zip(read(first), range(5 * FPS), strict=False))
-    write(out / "two.mp4", (np.hstack([a, b]) for a, b in zip(short[: 5 * FPS], other, strict=False)))
+    write(out / "two.mp4", (np.hstack([a, b]) for a, b in zip(short[: 5 * FPS], forth, strict=False)))
     write(out / "short.mp4", iter(short[:FPS]))
     noise = np.random.default_rng(0).integers(90, 130, (480, 640, 3), np.uint8)
     write(out / "nobody.mp4", (noise for _ in range(4 * FPS)))
