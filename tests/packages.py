@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LEFT = ("build", "*.egg-info", "__pycache__", ".git", ".venv*", ".*_cache", "saved_models")
+LEFT = ("build", "node_modules", "*.egg-info", "__pycache__", ".git", ".venv*", ".*_cache", "saved_models")
 BUILD = "import setuptools.build_meta as meta, sys; print(getattr(meta, sys.argv[1])(sys.argv[2]))"
 
 

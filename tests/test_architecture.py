@@ -86,6 +86,7 @@ NO_TENSORFLOW = {
     "tfgma/assessment_page.py",
     "tfgma/assessment_report.py",
     "tfgma/watching.py",
+    "tfgma/tablet_site.py",
     "tfgma/assessment_sheet.py",
     "pipelines/tools.py",
     "pipelines/pseudonyms.py",

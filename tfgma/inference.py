@@ -88,6 +88,12 @@ class TFLiteModel:
         }
 
     @property
+    def takes_float32(self) -> bool:
+        """Whether inputs and output are float32 in the file, whatever it computes with."""
+        details = [*self._input_details.values(), self._output_details[self._output]]
+        return all(detail["dtype"] == np.float32 for detail in details)
+
+    @property
     def operators(self) -> list[str]:
         """Names of the operators in the file, in order."""
         # A delegate's nodes stand at the end and cover those that the file has.

@@ -19,6 +19,7 @@ from tfgma.cli.explain import explain
 from tfgma.cli.machine import doctor
 from tfgma.cli.site import adapt, monitor
 from tfgma.cli.study import compare, demo, evaluate, export, predict, train
+from tfgma.cli.tablet import tablet
 from tfgma.cli.weights import convert_weights
 
 
@@ -64,6 +65,7 @@ COMMANDS = (
     demo,
     doctor,
     benchmark,
+    tablet,
 )
 for command in COMMANDS:
     cli.add_command(command)

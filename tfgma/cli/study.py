@@ -275,6 +275,9 @@ def compare(run_a: Path, run_b: Path, aggregation: str, as_json: bool) -> None:
 @click.option("--onnx", is_flag=True, help="Also model.onnx, for ONNX Runtime; needs tfgma[onnx].")
 @click.option("--int8-io", is_flag=True, help="The int8 file takes and gives int8, in place of float32.")
 @click.option("--streaming", is_flag=True, help="Also files that take one frame at a time (temporal_shift).")
+@click.option(
+    "--tablet", type=PATH, help="Also write the site that runs the bundle on a tablet: docs/tablet.md."
+)
 @JSON
 def export(
     run: Path,
@@ -286,6 +289,7 @@ def export(
     onnx: bool,
     int8_io: bool,
     streaming: bool,
+    tablet: Path | None,
     as_json: bool,
 ) -> None:
     """Write a bundle: SavedModel, and TFLite in float32, float16, dynamic range and int8, certified.
@@ -298,10 +302,14 @@ def export(
       tfgma export run --out saved_models/small --variant float32 --variant int8
       tfgma export run --out saved_models/both --onnx
       tfgma export run --out saved_models/live --streaming
+      tfgma export run --out saved_models/demo --tablet site
     """
     from tfgma.certificate import Limits
     from tfgma.exporting import export as export_run
+    from tfgma.tablet_site import refuse_unready, write_site
 
+    if tablet:
+        refuse_unready(tablet)
     limits = Limits(changed_subjects=max_changed_subjects, accuracy_loss=max_accuracy_loss)
     with progress_bar("export") as tell:
         certificate = export_run(
@@ -314,8 +322,12 @@ def export(
             streaming=streaming,
             progress=tell,
         )
+    if tablet:
+        write_site(out, tablet)
     if as_json:
-        print_json({"out": str(out), "certificate": certificate})
+        print_json(
+            {"out": str(out), "certificate": certificate} | ({"tablet": str(tablet)} if tablet else {})
+        )
         return
     rows = [
         [
