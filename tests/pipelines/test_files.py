@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pipelines import files
-from pipelines.files import full_disk_refused, written_whole
+from pipelines.files import folder_written_whole, full_disk_refused, written_whole
 from pipelines.schema import RefusedError
 
 
@@ -126,3 +126,39 @@ def test_what_is_no_full_disk_stays_what_it_was(error, tmp_path):
     with pytest.raises(type(error)) as found, full_disk_refused(tmp_path, "go on"):
         raise error
     assert found.value is error
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path, there):
+    out = tmp_path / "new" / "folder"
+    if there:
+        out.mkdir(parents=True)
+    with folder_written_whole(out) as half:
+        (half / "a").write_text("whole")
+        assert not (out / "a").exists()
+    assert [path.name for path in out.iterdir()] == ["a"]
+    assert stat.S_IMODE(out.stat().st_mode) == 0o755
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_folder_that_failed_half_way_leaves_nothing(tmp_path):
+    def fail():
+        with folder_written_whole(tmp_path / "folder") as half:
+            (half / "a").write_text("half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_something_is_kept(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine").write_text("kept")
+    with (
+        pytest.raises(RefusedError, match=r"--out must be a new or empty folder\. Received: "),
+        folder_written_whole(tmp_path / "folder"),
+    ):
+        pytest.fail("nothing may begin")
+    assert (tmp_path / "folder" / "mine").read_text() == "kept"
+    assert len(list(tmp_path.iterdir())) == 1
