@@ -72,14 +72,17 @@ for (const [name, most] of [
     expect(saved.possible).toEqual(python.possible);
   });
 
-test("the int8 network answers the same class for every clip", async ({ page }) => {
+test("the int8 network answers the same class for every clip as Python's", async ({ page }) => {
   await begin(page, "/#stages");
   await assess(page, video("plain.mp4"), "int8");
   const given = (await stages(page)) as { clips: { probabilities: number[] }[] };
-  const python = JSON.parse(readFileSync(`${MADE}/plain.json`, "utf-8")) as typeof given;
-  const best = (one: { probabilities: number[] }) =>
-    one.probabilities.indexOf(Math.max(...one.probabilities));
-  const same = given.clips.filter((clip, n) => best(clip) === best(python.clips[n])).length;
+  const python = JSON.parse(readFileSync(`${MADE}/plain_int8.json`, "utf-8")) as typeof given;
+  // A class that Python itself tells from its best by less than both may be off by is no other verdict.
+  const same = given.clips.filter((clip, n) => {
+    const theirs = python.clips[n].probabilities;
+    const best = clip.probabilities.indexOf(Math.max(...clip.probabilities));
+    return Math.max(...theirs) - theirs[best] <= 2 * MOST_APART;
+  }).length;
   expect(given.clips.length).toBe(python.clips.length);
   expect(same / given.clips.length).toBeGreaterThanOrEqual(0.97);
 });
