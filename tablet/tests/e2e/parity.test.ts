@@ -73,8 +73,12 @@ for (const [name, most] of [
     expect(saved.possible).toEqual(python.possible);
   });
 
-// FFmpeg's scaling is not matched to the byte yet: 0.058 was seen, where at most 0.02 is asked for.
-test.fixme("large: probabilities are Python's within 0.02", () => {});
+// FFmpeg's scaling is not matched to the byte yet: 0.058 was seen. When it is, this says so by failing.
+test.fail("large: probabilities are Python's within 0.02", async ({ page }) => {
+  await begin(page, "/#stages");
+  await assess(page, video("large.mp4"));
+  expect(compared("large", await stages(page)).probabilities.most).toBeLessThanOrEqual(MOST_APART);
+});
 
 test("the int8 network answers the same class for every clip as Python's", async ({ page }) => {
   await begin(page, "/#stages");
