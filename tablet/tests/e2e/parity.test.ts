@@ -62,8 +62,8 @@ for (const [name, most] of [
     expect(found.upright_grey.mean_difference).toBeLessThan(4);
     expect(found.upright_flow.mean_difference).toBeLessThan(1);
     expect(found.probabilities.clips[0]).toBe(found.probabilities.clips[1]);
-    if (most > 0) return; // what is still missing is named below
-    expect(found.probabilities.most).toBeLessThanOrEqual(MOST_APART);
+    // Of scaled pictures that is still missing, see below.
+    if (most === 0) expect(found.probabilities.most).toBeLessThanOrEqual(MOST_APART);
     const python = JSON.parse(readFileSync(`${MADE}/${name}.json`, "utf-8")).answer;
     const saved = await savedJson(page);
     expect(answer).toBe(python.verdict);
