@@ -341,10 +341,11 @@ def _augmented(
 def _scaled(inputs: dict[str, tf.Tensor], meta: dict[str, tf.Tensor]) -> tuple[Any, Any]:
     """Flow codes of a batch as -1..1 of max_flow_px; all else as it is."""
     codes = {name: value for name, value in inputs.items() if value.dtype == tf.uint8}
-    return inputs | {name: dequantised(value) for name, value in codes.items()}, meta
+    return inputs | {name: _dequantised(value) for name, value in codes.items()}, meta
 
 
-def dequantised(codes: tf.Tensor) -> tf.Tensor:
+def _dequantised(codes: tf.Tensor) -> tf.Tensor:
     """uint8 codes of pipelines.flow -> float32 in -1..1 of max_flow_px, in one pass over the memory."""
     centred = tf.bitcast(codes + tf.constant(256 - ZERO_LEVEL, tf.uint8), tf.qint8)  # uint8 wraps
+    # A narrow range has 127 levels on either side, as pipelines.flow.LEVELS has.
     return tf.quantization.dequantize(centred, -1.0, 1.0, mode="SCALED", narrow_range=True)
