@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo docs test test-backends test-tablet test-long tablet lint lock clean
+.PHONY: install demo docs test test-thorough test-backends test-tablet test-long tablet lint lock clean
 
 install: $(STAMP)
 
@@ -30,7 +30,11 @@ PARALLEL := -n 2 --dist loadfile
 NO_HANGING := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true --max-worker-restart 0
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -m "not long and not backends" $(PARALLEL) $(NO_HANGING)
+	$(BIN)/python -m pytest -m "not thorough and not long and not backends" $(PARALLEL) $(NO_HANGING)
+
+# What `make test` tries on one network, option or checkpoint, on the others too.
+test-thorough: $(STAMP)
+	$(BIN)/python -m pytest -m "thorough and not long and not backends" $(PARALLEL) $(NO_HANGING)
 
 # The networks alone, on the other two Keras backends, each in an environment of its own; then, in one environment
 # with all three, trainings and what else takes several.

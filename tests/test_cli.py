@@ -137,15 +137,9 @@ def test_explain_refuses_in_one_sentence_and_writes_nothing(bundle, infants, tmp
         ((run, text), "text.mp4"),
         ((tmp_path, video), "RUN must be a folder that tfgma train wrote"),
     ):
-        done = subprocess.run(
-            [str(TFGMA), "explain", *map(str, arguments), "--out", str(tmp_path / "why")],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 1
-        assert one_sentence(done.stderr), done.stderr
-        assert rule in done.stderr
+        told = tfgma_here("explain", *arguments, "--out", tmp_path / "why", code=1)
+        assert one_sentence(told), told
+        assert rule in told
         assert not (tmp_path / "why").exists()
 
 
@@ -481,6 +475,7 @@ def test_a_copy_to_share_of_joints(tmp_path):
     assert json.loads(tfgma_here("inspect", tmp_path / "out", "--verify", "--json"))["verified"]
 
 
+@pytest.mark.thorough
 def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, dataset, tmp_path):
     """The same data set, another family: STAM on the joints of the pose stage."""
     config = tmp_path / "stam.yaml"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import usual_and_thorough
 from tfgma.cli.main import cli
 from tfgma.config import load_study
 
@@ -71,6 +72,7 @@ def test_every_link_between_documents_leads_somewhere(document):
 WITH_A_BUNDLE = {"export.md"}
 """Run by tests that have one: see `run_with`."""
 RUN_HERE = [one for one in DOCUMENTS if blocks(one, "python") and one.name not in WITH_A_BUNDLE]
+FOR_USERS = [one for one in RUN_HERE if one.parent.name != "contributing"]
 
 
 def run_with(bundle, name, folder):
@@ -88,7 +90,7 @@ def run_with(bundle, name, folder):
     return done.stdout
 
 
-@pytest.mark.parametrize("document", RUN_HERE, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", usual_and_thorough(RUN_HERE, FOR_USERS, name=lambda path: path.name))
 def test_the_python_of_a_document_runs(document, tmp_path):
     """All blocks one after the other, in an empty folder; they assert what the page says."""
     (tmp_path / "page.py").write_text("\n".join(blocks(document, "python")))

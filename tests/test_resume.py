@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import tfgma.fitting
-import tfgma.suitability
 from pipelines.build import read_index
 from pipelines.files import held
 from pipelines.schema import RefusedError
 from tests.in_process import train
+from tests.marks import usual_and_thorough
+from tests.small_network import small_network, train_it
 from tests.tfgma.test_study import changed
-from tests.tfgma.test_training import QUICK, STUDY, small_network
+from tests.tfgma.test_training import QUICK, STUDY
 from tfgma.cli.main import cli
 from tfgma.config import load_study
 from tfgma.runs import read_run, write_json
@@ -53,8 +53,7 @@ def noisy_network(config, num_classes):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    for room in (tfgma.fitting, tfgma.suitability):
-        monkeypatch.setattr(room, "build_network", noisy_network)
+    train_it(monkeypatch, noisy_network)
 
 
 def stop_after(epochs, fold):
@@ -77,7 +76,7 @@ def outcome(run):
     return found
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", usual_and_thorough(OPTIONS, usual=["cosine"]))
 def test_a_stopped_training_ends_as_one_that_was_not(option, dataset, tmp_path):
     study = load_study(STUDY, (*SETTINGS, *OPTIONS[option]))
     stops = ((0, 1), (0, 3), (1, 2)) if option == "cosine" else ((0, 2),)

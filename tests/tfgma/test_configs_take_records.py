@@ -9,6 +9,7 @@ import pytest
 from pipelines.dataset import clip_dataset
 from pipelines.schema import ClipSpec
 from tests.in_process import train
+from tests.marks import usual_and_thorough
 from tests.noise import write_noise
 from tfgma.config import StudyConfig, load_study
 from tfgma.evaluation import evaluate
@@ -17,6 +18,7 @@ from tfgma.report import write_report
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 CONFIGS = [path for path in CONFIGS if path.name != "search.yaml"]  # of no study, but of many
+NOT_WALKS = [path for path in CONFIGS if not path.stem.startswith("walk_")]
 SPEC = ClipSpec(fps=16, clip_seconds=2, stride_seconds=2, size=32, max_flow_px=8)
 """33 frames: enough for the longest network, small enough for seconds."""
 
@@ -57,7 +59,7 @@ def small(path):
     return StudyConfig.model_validate(values)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", usual_and_thorough(CONFIGS, NOT_WALKS, name=lambda path: path.stem))
 def test_a_study_reads_its_inputs(path, records):
     folder, index = records
     study = small(path)

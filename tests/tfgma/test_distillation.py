@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tfgma.fitting
-import tfgma.suitability
 from pipelines.build import read_index
 from pipelines.schema import RefusedError
 from tests.in_process import train
+from tests.small_network import train_it
 from tests.tfgma.test_study import STUDY, changed
 from tests.tfgma.test_training import QUICK, history
 from tfgma.batches import for_fit
@@ -38,8 +37,7 @@ def one_head(config, num_classes):
 @pytest.fixture(scope="module")
 def teacher(dataset, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfgma.fitting, "build_network", one_head)
-        patch.setattr(tfgma.suitability, "build_network", one_head)
+        train_it(patch, one_head)
         out = tmp_path_factory.mktemp("teacher") / "run"
         train(load_study(STUDY, (*QUICK, "train.epochs=1")), dataset, out, folds=[0])
     return out
@@ -47,8 +45,7 @@ def teacher(dataset, tmp_path_factory):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(tfgma.fitting, "build_network", one_head)
-    monkeypatch.setattr(tfgma.suitability, "build_network", one_head)
+    train_it(monkeypatch, one_head)
 
 
 def test_a_temperature_divides_the_logits():

@@ -12,6 +12,7 @@ import tfgma.flow_file
 import tfgma.suitability
 from pipelines.schema import RefusedError
 from tests.in_process import export, train
+from tests.small_network import train_it
 from tests.tfgma.test_distillation import one_head
 from tests.tfgma.test_study import ANY_DECISION, STUDY
 from tests.tfgma.test_training import QUICK
@@ -23,14 +24,15 @@ from tfgma.inference import Predictor
 from tfgma.preprocessing import make_tools
 from tfgma.runs import read_run, write_json
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def run(dataset, tmp_path_factory):
     """As if it had been trained on the flow of Horn and Schunck."""
     out = tmp_path_factory.mktemp("flow") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfgma.fitting, "build_network", one_head)
-        patch.setattr(tfgma.suitability, "build_network", one_head)
+        train_it(patch, one_head)
         train(load_study(STUDY, (*QUICK, "train.epochs=1")), dataset, out, folds=[0])
     content = read_run(out)
     content["config"]["build"]["flow"]["method"] = "horn_schunck"

@@ -69,6 +69,7 @@ def test_horn_and_schunck_s_flow_needs_no_weights_and_takes_any_size():
     ).that_decide(pictures=True)
 
 
+@pytest.mark.thorough
 def test_a_data_set_is_built_with_the_flow_that_the_config_chooses(weights, infants, tmp_path):
     flow = {"method": "raft_small", "weights": str(weights["raft_small"]), "num_updates": 1, "masked": False}
     source = tmp_path / "source" / "FMs" / "a"
@@ -85,6 +86,7 @@ def test_a_data_set_is_built_with_the_flow_that_the_config_chooses(weights, infa
     assert np.abs(fields["raft"][0] - fields["farneback"][0]).mean() > 1
 
 
+@pytest.mark.thorough
 def test_masks_and_joints_of_networks_lie_in_the_frame(weights):
     finder = NetworkBodyFinder(
         settings(
@@ -100,6 +102,7 @@ def test_masks_and_joints_of_networks_lie_in_the_frame(weights):
     finder.close()
 
 
+@pytest.mark.thorough
 def test_joints_are_read_off_maps_at_the_frames_scale(weights, monkeypatch):
     """Maps with one person: a spot a joint, and unit vectors along the limbs."""
     from pipelines.part_association import OPENPOSE_LIMBS

@@ -20,6 +20,8 @@ from tfgma.inference import foreign_operators
 from tfgma.latency import measure
 from tfgma.streaming import StreamingModel, clip_steps
 
+pytestmark = pytest.mark.thorough
+
 SPEC = ClipSpec(fps=4, clip_seconds=1, stride_seconds=1, size=32, max_flow_px=8)
 ANY_DECISION = Limits(changed_subjects=100, accuracy_loss=1)
 """Noise leaves every clip near a tie."""

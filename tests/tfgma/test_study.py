@@ -21,6 +21,7 @@ from pipelines.inputs import clip_inputs
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec, RefusedError
 from tests.in_process import export, train
+from tests.small_network import FOR_IT, train_it
 from tfgma.bundle import VARIANTS, read_bundle
 from tfgma.certificate import Limits
 from tfgma.config import load_study
@@ -293,6 +294,7 @@ def with_uneven_channels(run, out):
     return out
 
 
+@pytest.mark.thorough
 def test_int8_that_would_decide_otherwise_computes_in_float32_where_most_is_lost(run, tmp_path):
     uneven = with_uneven_channels(run, tmp_path / "run")
     certificate = export(
@@ -308,6 +310,7 @@ def test_int8_that_would_decide_otherwise_computes_in_float32_where_most_is_lost
     assert set(int8["losses"]) <= set(int8["float_layers"])
 
 
+@pytest.mark.thorough
 def test_int8_that_fails_on_the_test_side_alone_names_its_layers_too(run, tmp_path, monkeypatch):
     for room in (tfgma.exporting, tfgma.certificate):
         monkeypatch.setattr(room, "failures", lambda *_: ["it is another file"])
@@ -434,15 +437,16 @@ def test_a_leak_is_refused_before_anything_is_written(dataset, tmp_path, change,
     assert not (tmp_path / "run").exists()
 
 
-def test_one_group_heals_a_leak(dataset, tmp_path):
+def test_one_group_heals_a_leak(dataset, tmp_path, monkeypatch):
     """And the two subjects are on one side in the written records of every fold."""
 
     def healed(index):
         first, second = index["videos"][:2]
         second |= {"group": first["group"], "sha256": first["sha256"], "fingerprint": first["fingerprint"]}
 
+    train_it(monkeypatch)
     data = changed(dataset, tmp_path / "data", healed)
-    study = load_study(STUDY, ("train.epochs=1", "model.streams=image"))
+    study = load_study(STUDY, ("train.epochs=1", *FOR_IT))
     run = train(study, data, tmp_path / "run", folds=[0])
     index, spec = read_index(data), study.build.clip
     twins = {index["videos"][place]["subject"] for place in (0, 1)}
@@ -454,13 +458,14 @@ def test_one_group_heals_a_leak(dataset, tmp_path):
         assert sorted(on, key=len) == [set(), set(), twins]
 
 
-def test_the_side_that_the_manifest_fixes_is_tested_in_every_fold(dataset, tmp_path):
+def test_the_side_that_the_manifest_fixes_is_tested_in_every_fold(dataset, tmp_path, monkeypatch):
     def first_of_each_class(index):
         for place in (0, 1, 2):
             index["videos"][place]["split"] = "test"
 
+    train_it(monkeypatch)
     data = changed(dataset, tmp_path / "data", first_of_each_class)
-    settings = ("split.scheme=fixed", "split.folds=2", "train.epochs=1", "model.streams=image")
+    settings = ("split.scheme=fixed", "split.folds=2", "train.epochs=1", *FOR_IT)
     train(load_study(STUDY, settings), data, tmp_path / "run")
     index = read_index(data)
     kept = {entry["subject"] for entry in index["videos"] if entry["split"] == "test"}
@@ -474,12 +479,13 @@ def test_the_side_that_the_manifest_fixes_is_tested_in_every_fold(dataset, tmp_p
     assert sorted(validated) == sorted(entry["subject"] for entry in index["videos"] if not entry["split"])
 
 
-def test_a_run_that_is_stopped_keeps_finished_folds_only(dataset, tmp_path):
+def test_a_run_that_is_stopped_keeps_finished_folds_only(dataset, tmp_path, monkeypatch):
     def stop_in_second_fold(done, total, text):
         if text.startswith("fold 1"):
             raise KeyboardInterrupt
 
-    study = load_study(STUDY, ("train.epochs=1", "model.streams=image"))
+    train_it(monkeypatch)
+    study = load_study(STUDY, ("train.epochs=1", *FOR_IT))
     with pytest.raises(KeyboardInterrupt):
         train(study, dataset, tmp_path / "run", progress=stop_in_second_fold)
     assert read_run(tmp_path / "run")["trained_folds"] == [0]

@@ -25,8 +25,9 @@ from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec
 from tests.in_process import train
+from tests.small_network import train_it
 from tests.tfgma.test_study import STUDY
-from tests.tfgma.test_training import QUICK, small_network
+from tests.tfgma.test_training import QUICK
 from tfgma.config import load_study
 from tfgma.metrics import reliability_table
 from tfgma.networks import build_network
@@ -40,8 +41,7 @@ EPOCHS, EVERY = 4, 2
 
 def small_run(dataset, out):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfgma.fitting, "build_network", small_network)
-        patch.setattr(tfgma.suitability, "build_network", small_network)
+        train_it(patch)
         settings = (*QUICK, f"train.epochs={EPOCHS}", f"train.picture_every={EVERY}")
         train(load_study(STUDY, settings), dataset, out, folds=[1])
     return out

@@ -14,8 +14,9 @@ import tfgma.suitability
 import tfgma.tracking
 from pipelines.schema import RefusedError
 from tests.in_process import train
+from tests.small_network import train_it
 from tests.tfgma.test_study import STUDY
-from tests.tfgma.test_training import QUICK, small_network
+from tests.tfgma.test_training import QUICK
 from tfgma.config import load_study
 from tfgma.tracking import EpochMetrics, fold_tracking, tracked, tracked_before
 
@@ -27,8 +28,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(tfgma.fitting, "build_network", small_network)
-    monkeypatch.setattr(tfgma.suitability, "build_network", small_network)
+    train_it(monkeypatch)
 
 
 def run_of(store, run):

@@ -17,6 +17,8 @@ from pipelines.files import held
 from pipelines.mixing import Mixing
 from pipelines.schema import RefusedError
 from tests.in_process import train
+from tests.marks import usual_and_thorough
+from tests.small_network import FOR_IT, HEADS, train_it
 from tests.tfgma.test_study import STUDY, changed
 from tfgma.batches import BatchVideos, InputWait, for_fit
 from tfgma.callbacks import FiniteLoss, Timing
@@ -26,35 +28,17 @@ from tfgma.runs import read_predictions, read_run
 
 QUICK = (
     "augment={flip: false, shift: 0, scale: 0, rotation_degrees: 0, photometry: 0, temporal_jitter: false}",
-    "model.streams=flow",
-    "inputs.num_flows=2",
+    *FOR_IT,
     "train.epochs=2",
     "train.picture_every=99",
     "train.learning_rate=0.05",
     "train.warmup_epochs=0",
 )
-HEADS = ("logits_one", "logits_two")
-
-
-def small_network(config, num_classes, noise=0.0):
-    """Two heads on the mean of a flow stack; with `noise`, some that is drawn at random."""
-    flow = keras.Input((64, 64, 4), name="flow")
-    x = keras.layers.Reshape((64, 32, 8))(flow)
-    x = keras.layers.GlobalAveragePooling2D()(keras.ops.abs(x))
-    if noise:
-        x = keras.layers.GaussianDropout(noise)(x)
-    x = keras.layers.Dense(4, "tanh", name="hidden")(x)
-    units = 1 if config.model.one_logit else num_classes
-    heads = [keras.layers.Dense(units, name=name, dtype="float32")(x) for name in HEADS]
-    outputs = {"logits": keras.layers.Average(dtype="float32")(heads)}
-    outputs |= dict(zip(HEADS, heads, strict=True))
-    return keras.Model({"flow": flow}, outputs)
 
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(tfgma.fitting, "build_network", small_network)
-    monkeypatch.setattr(tfgma.suitability, "build_network", small_network)
+    train_it(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +74,17 @@ OPTIONS = {
     "mixing": ("augment.mixup=1", "augment.cutmix=0.4"),
     "heads": ("train.head_weights={logits_one: 1, logits_two: 0.25}",),
 }
+USUAL = ("nothing", "float16", "mixing", "heads")
 
 
 @pytest.fixture(scope="module")
 def plain_history(dataset, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfgma.fitting, "build_network", small_network)
+        train_it(patch)
         return run_with(dataset, tmp_path_factory.mktemp("plain") / "run")
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", usual_and_thorough(OPTIONS, USUAL))
 def test_each_option_trains_to_its_end_and_changes_the_training(
     option, small, dataset, tmp_path, plain_history
 ):

@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.schema import RefusedError
 from tests.contract import assert_learns_saves_and_reloads, random_inputs
+from tests.marks import usual_and_thorough
 from tfgma.models.cnn_lstm import CNNLSTM
 from tfgma.models.families import FAMILIES
 from tfgma.models.frame_fusion import FUSIONS, FrameFusion
@@ -49,11 +50,13 @@ def test_cnn_lstm_learns_saves_reloads_and_heeds_order(tmp_path):
     assert np.abs(keras.ops.convert_to_numpy(forward - backward)).max() > 1e-6
 
 
-@pytest.mark.parametrize(
-    ("streams", "fusion"),
-    [*(("multi", fusion) for fusion in FUSIONS_3D), ("single", "concat"), ("multi_single", "different_loss")],
-)
-def test_two_streams_over_time_learn_save_and_reload(tmp_path, streams, fusion):
+ONE_STREAM = [("single", "concat"), ("multi_single", "different_loss")]
+JOINS = [*(("multi", fusion) for fusion in FUSIONS_3D), *ONE_STREAM]
+
+
+@pytest.mark.parametrize("join", usual_and_thorough(JOINS, usual=ONE_STREAM))
+def test_two_streams_over_time_learn_save_and_reload(tmp_path, join):
+    streams, fusion = join
     network = TwoStream3D(FRAMES, FLOW, 1, streams=streams, fusion=fusion, **SMALL_3D)
     outputs = trained_outputs(network.output)
     assert outputs == (["logits_flow", "logits_frames"] if fusion == "different_loss" else ["logits"])

@@ -6,14 +6,17 @@ import pytest
 
 from pipelines.schema import RefusedError
 from tests.contract import assert_learns_saves_and_reloads, random_inputs
+from tests.marks import usual_and_thorough
 from tfgma.models.edge import Edge
 
 IMAGE, FLOW = (32, 32, 3), (32, 32, 6)
+FORMS = [("both", 1), ("both", 7), ("image", 3), ("flow", 3)]
 SMALL = {"width_coefficient": 0.25, "depth_coefficient": 0.5, "head_filters": 16}
 
 
-@pytest.mark.parametrize(("streams", "fusion_stage"), [("both", 1), ("both", 7), ("image", 3), ("flow", 3)])
-def test_learns_saves_and_reloads(tmp_path, streams, fusion_stage):
+@pytest.mark.parametrize("form", usual_and_thorough(FORMS, usual=[("both", 7)]))
+def test_learns_saves_and_reloads(tmp_path, form):
+    streams, fusion_stage = form
     keras.utils.set_random_seed(1)
     network = Edge(IMAGE, FLOW, 3, streams=streams, fusion_stage=fusion_stage, dropout=0.1, **SMALL)
     assert {tensor.name for tensor in network.inputs} == {"both": {"image", "flow"}}.get(streams, {streams})

@@ -6,6 +6,7 @@ from pipelines.schema import RefusedError
 from tfgma.models.openpose import openpose
 
 
+@pytest.mark.thorough
 def test_learns_saves_and_answers_the_same(tmp_path):
     keras.utils.set_random_seed(0)
     shape = (48, 64, 3)  # smaller maps are mostly padding to the wide kernels: their gradients round to zero

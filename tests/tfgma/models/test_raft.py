@@ -39,6 +39,7 @@ def interpolated(image, x, y):
     return value
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "num_updates"), [("raft_large", 1), ("raft_small", 2)])
 def test_takes_a_step_saves_and_reloads(tmp_path, name, num_updates):
     keras.utils.set_random_seed(1)

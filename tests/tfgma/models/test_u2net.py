@@ -47,6 +47,7 @@ def test_enlarges_as_opencv_does(odd):
     np.testing.assert_allclose(ours, cv2.resize(coarse[0, ..., 0], ODD[1::-1]), atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_learns_saves_and_answers_the_same(tmp_path):
     keras.utils.set_random_seed(0)
     network = u2net(ODD)

@@ -11,16 +11,18 @@ from tests.golden_networks import (
     our_options,
     published_checkpoint,
 )
+from tests.marks import usual_and_thorough
 from tfgma.models.catalogue import NETWORKS
 from tfgma.weights.convert import convert
 from tfgma.weights.layout import slots
 from tfgma.weights.pretrained import load_network
 
 NAMES = sorted(path.stem for path in REFERENCE.glob("*.json"))
+USUAL = [name for name in NAMES if name.startswith(("stam", "temporal", "two_stream_resnet18_conv1x1"))]
 STAM_ATTENTION = {"alpha": 1e-6, "beta": 1e-6}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", usual_and_thorough(NAMES, USUAL))
 def test_converted_checkpoint_answers_as_the_published_code_does(tmp_path, name):
     """Through the file, the converter and the saved network."""
     checkpoint, out = tmp_path / "checkpoint.npz", tmp_path / "network.keras"
