@@ -90,6 +90,7 @@ def clip_dataset(
     cache: bool = False,
     sampling: Sampling | None = None,
     epochs: range = range(1),
+    stored: bool = False,
 ) -> tf.data.Dataset:
     """Batches `(inputs, meta)` of passes over the clips, one after the other.
 
@@ -108,6 +109,8 @@ def clip_dataset(
         cache: keeps decoded clips in memory (uint8) after the first pass.
         sampling: which clips of these shards each pass takes, drawn anew; None for each once.
         epochs: numbers of the passes. A pass is the same whichever pass came before.
+        stored: pictures and flow are as they are stored, uint8, a quarter of the bytes; for `scaled`, or a
+            network that scales them itself (tfgma.stored_inputs).
 
     Raises:
         RefusedError: the records hold no such input, or their clips are too short for it.
@@ -161,12 +164,27 @@ def clip_dataset(
             return _finish(content[1], pair, plan, augmentation)
 
         finished = clips.enumerate().map(finish, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
-        return finished.map(_scaled, num_parallel_calls=tf.data.AUTOTUNE)
+        return finished if stored else scaled(finished, settings)
 
     if len(epochs) == 1 and not shuffle:
         return one_pass(tf.constant(epochs[0], tf.int64)).prefetch(2)
     # One dataset for all passes: the next begins to be read while the last batches of one are trained on.
     return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_pass).prefetch(2)
+
+
+def scaled(stored: tf.data.Dataset, settings: InputSettings) -> tf.data.Dataset:
+    """Batches of `clip_dataset(stored=True)` as networks take them."""
+
+    @as_written
+    def scale(inputs: dict[str, tf.Tensor], meta: dict[str, tf.Tensor]) -> tuple[Any, Any]:
+        ready = dict(inputs)
+        for name in PICTURES & set(inputs):
+            ready[name] = (tf.cast(inputs[name], tf.float32) / 255.0 - settings.mean) / settings.std
+        if "flow" in inputs:
+            ready["flow"] = _dequantised(inputs["flow"])
+        return ready, meta
+
+    return stored.map(scale, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def decoded_bytes(
@@ -267,10 +285,7 @@ def _decode(record: tf.Tensor, plan: _Plan) -> dict[str, tf.Tensor]:
 def _finish(
     clip: dict[str, tf.Tensor], seed: tf.Tensor, plan: _Plan, augmentation: Augmentation | None
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Cuts the window, changes it at random, and scales it as networks take it.
-
-    Flow stays codes, which `_scaled` scales: a quarter of the bytes to copy until then.
-    """
+    """Cuts the window and changes it at random; pictures and flow stay uint8."""
     size, length, settings = plan.spec.size, plan.length, plan.settings
     seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), num=4))
     number = tf.random.stateless_uniform((), seeds[0], 0, len(plan.starts), tf.int32)
@@ -293,9 +308,7 @@ def _finish(
     ready = {}
     for name in PICTURES & set(plan.inputs):
         places = [plan.window.index(index) for index in frame_indices(name, length, settings)]
-        bright = tf.cast(tf.gather(frames, places), tf.float32) / 255.0
-        chosen = (bright - settings.mean) / settings.std
-        ready[name] = chosen[0] if name == "image" else chosen
+        ready[name] = tf.gather(frames, places[0] if name == "image" else places)
     if "flow" in plan.inputs:
         ready["flow"] = codes
     if "pose" in plan.inputs:
@@ -335,13 +348,6 @@ def _augmented(
         change, [frames, codes, flip, *geometry, *photometry], (tf.uint8, tf.uint8), stateful=False
     )
     return tf.ensure_shape(changed[0], frames.shape), tf.ensure_shape(changed[1], codes.shape)
-
-
-@as_written
-def _scaled(inputs: dict[str, tf.Tensor], meta: dict[str, tf.Tensor]) -> tuple[Any, Any]:
-    """Flow codes of a batch as -1..1 of max_flow_px; all else as it is."""
-    codes = {name: value for name, value in inputs.items() if value.dtype == tf.uint8}
-    return inputs | {name: _dequantised(value) for name, value in codes.items()}, meta
 
 
 def _dequantised(codes: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from pipelines.build import INDEX, file_digest
-from pipelines.dataset import Augmentation, clip_dataset, shard_paths
+from pipelines.dataset import Augmentation, clip_dataset, scaled, shard_paths
 from pipelines.files import held
 from pipelines.mixing import Mixing
 from pipelines.sampling import Sampling
@@ -52,6 +52,7 @@ from tfgma.networks import build_network, computing_in
 from tfgma.optimizers import make_optimizer, training_callbacks
 from tfgma.outputs import LOGITS, trained_outputs, with_features
 from tfgma.runs import HISTORY, LOGS, MODEL_FILE, PREDICTIONS, TIMING_FILE, write_predictions
+from tfgma.stored_inputs import of_stored_inputs
 from tfgma.tensorboard import FoldLogs, example_strips
 from tfgma.tracking import fold_tracking
 from tfgma.weights.pretrained import load_network
@@ -175,6 +176,7 @@ def _fit(task: FoldTask, progress: Progress) -> None:
     keras.utils.set_random_seed(task.seed)
     sampling = sampling_of(config, task.index, task.split)
     counts = sampling.class_counts()
+    mixing = Mixing(config.augment.mixup, config.augment.cutmix)
     with spread(task.distribute) as shares:
         refuse_uneven(settings.batch_size, shares)
         steps = shared_steps(sum(counts.values()), settings.batch_size, shares)
@@ -183,16 +185,16 @@ def _fit(task: FoldTask, progress: Progress) -> None:
                 network = build_network(config, len(classes))
             # Only what is trained: attention and maps have no labels.
             outputs = list(dict.fromkeys([LOGITS, *trained_outputs(network.output)]))
-            trainer = _compiled(network, outputs, config, steps, shares)
+            stored = not mixing  # which is of what is scaled
+            trainer = _compiled(network, outputs, config, steps, shares, stored=stored)
         weights = class_weights(settings, classes, counts)
         wait, videos = InputWait(), BatchVideos()
         batch = -(-EVALUATION_BATCH // shares.devices) * shares.devices
-        validation = clip_dataset(
-            task.shards("val"),
-            batch_size=batch,
-            cache=settings.cache,
-            **task.loader([tensor.name for tensor in network.inputs]),
+        loader = task.loader([tensor.name for tensor in network.inputs])
+        as_stored = clip_dataset(
+            task.shards("val"), batch_size=batch, cache=settings.cache, stored=True, **loader
         )
+        validation = scaled(as_stored, config.inputs)
         callbacks = [
             FiniteLoss(task.fold, lambda epoch, step: videos.of(epoch * steps + step)),
             PlainFigures(),
@@ -219,7 +221,8 @@ def _fit(task: FoldTask, progress: Progress) -> None:
             cache=settings.cache,
             sampling=sampling,
             epochs=range(first, settings.epochs),
-            **task.loader([tensor.name for tensor in network.inputs]),
+            stored=stored,
+            **loader,
         )
         one_logit = config.model.one_logit
         batches = for_fit(
@@ -229,15 +232,15 @@ def _fit(task: FoldTask, progress: Progress) -> None:
             one_logit=one_logit,
             class_weights=weights,
             soft=soft,
-            mixing=Mixing(config.augment.mixup, config.augment.cutmix),
+            mixing=mixing,
             size=config.build.clip.size,
             seed=task.seed,
             first=first * steps,
         )
         clips = task.clips("val")
-        validated = for_fit(validation, outputs, len(classes), one_logit=one_logit).apply(
-            tf.data.experimental.assert_cardinality(-(-clips // batch))
-        )
+        validated = for_fit(
+            as_stored if stored else validation, outputs, len(classes), one_logit=one_logit
+        ).apply(tf.data.experimental.assert_cardinality(-(-clips // batch)))
         trainer.fit(
             wait.measured(shared_train(batches, shares)),
             validation_data=shared_validation(validated, clips, batch, shares),
@@ -251,12 +254,22 @@ def _fit(task: FoldTask, progress: Progress) -> None:
 
 
 def _compiled(
-    network: keras.Model, outputs: Sequence[str], config: StudyConfig, steps: int, shares: Shares
+    network: keras.Model,
+    outputs: Sequence[str],
+    config: StudyConfig,
+    steps: int,
+    shares: Shares,
+    *,
+    stored: bool,
 ) -> keras.Model:
-    """What is fitted: `outputs`, with losses, optimizer and accuracy."""
+    """What is fitted: `outputs`, with losses, optimizer and accuracy.
+
+    `stored`: whether it takes inputs as they are stored, not scaled.
+    """
     settings, one_logit = config.train, config.model.one_logit
     trained = trained_outputs(network.output)
-    trainer = keras.Model(network.input, {name: network.output[name] for name in outputs})
+    inputs, answers = of_stored_inputs(network, config.inputs) if stored else (network.input, network.output)
+    trainer = keras.Model(inputs, {name: answers[name] for name in outputs})
     accuracy = {LOGITS: [make_accuracy(one_logit=one_logit)]}
     if shares.devices > 1:
         share_statistics(trainer)

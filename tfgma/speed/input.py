@@ -44,7 +44,9 @@ def measure_input(
 
     `png`: PyTorch's loader with `workers` processes, from one colour and two PNG files a flow. `records`:
     decoded anew each time. `records_cached`: decoded once, as `tfgma train` does by default; both with the
-    published system's flips. `records_cached_default`: with all that `tfgma train` does to a clip by default.
+    published system's flips, and in uint8, which the training step scales. `records_cached_scaled`: scaled
+    before it, to float32 as the PNG loader does. `records_cached_default`: with all that `tfgma train` does
+    by default.
 
     Raises:
         RefusedError: PyTorch is not installed; a process was killed.
@@ -56,9 +58,10 @@ def measure_input(
     default = augmentation_of(AugmentSettings())
     ways: dict[str, tuple[Any, ...]] = {
         "png": (_png, pngs, workers),
-        "records": (_records, dataset, PUBLISHED, False),
-        "records_cached": (_records, dataset, PUBLISHED, True),
-        "records_cached_default": (_records, dataset, default, True),
+        "records": (_records, dataset, PUBLISHED, False, True),
+        "records_cached": (_records, dataset, PUBLISHED, True, True),
+        "records_cached_scaled": (_records, dataset, PUBLISHED, True, False),
+        "records_cached_default": (_records, dataset, default, True, True),
     }
     with contextlib.ExitStack() as stack:
         turns = {
@@ -69,6 +72,7 @@ def measure_input(
     return {
         "ratios": {
             "input_vs_png": times_as_fast(taken["png"], taken["records_cached"]),
+            "input_vs_png_scaled": times_as_fast(taken["png"], taken["records_cached_scaled"]),
             "input_vs_png_uncached": times_as_fast(taken["png"], taken["records"]),
         },
         "seconds_per_clip": {name: found.tolist() for name, found in taken.items()},
@@ -97,7 +101,7 @@ def _png(root: Path, workers: int) -> Callable[[], float]:
     return _timed(flow for _, flow, _ in png_loader.batches(root, BATCH, workers))
 
 
-def _records(dataset: Path, augmentation: Augmentation, cache: bool) -> Callable[[], float]:
+def _records(dataset: Path, augmentation: Augmentation, cache: bool, stored: bool) -> Callable[[], float]:
     ready_to_train()
     index = read_index(dataset)
     data = clip_dataset(
@@ -108,6 +112,7 @@ def _records(dataset: Path, augmentation: Augmentation, cache: bool) -> Callable
         shuffle=True,
         cache=cache,
         epochs=range(EPOCHS),
+        stored=stored,
     )
     batches = for_fit(data, ["logits"], len(index["classes"]), one_logit=False)
     flows = (inputs["flow"] for inputs, _ in batches)
