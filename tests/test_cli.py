@@ -44,14 +44,17 @@ def bundle(dataset, tmp_path_factory):
     assert Path(metrics["report"]).is_file()
     # After three epochs most clips are near a tie.
     allowed = ("--max-changed-subjects", 100, "--max-accuracy-loss", 1)
-    exported = json.loads(tfgma("export", folder / "run", "--out", folder / "bundle", *allowed, "--json"))
+    some = ("--variant", "float32", "--variant", "int8")
+    exported = json.loads(
+        tfgma("export", folder / "run", "--out", folder / "bundle", *allowed, *some, "--json")
+    )
     assert exported["certificate"]["variants"]["float32"]["clip"]["max_delta"] < 1e-4
     return folder / "bundle"
 
 
 def test_predict_answers_for_a_new_video_in_every_variant(bundle, infants):
     video = sorted(infants.glob("FMs/*/video.mp4"))[0]
-    for variant in ("float32", "float16", "dynamic", "int8"):
+    for variant in ("float32", "int8"):
         answer = json.loads(tfgma_here("predict", video, "--model", bundle, "--variant", variant, "--json"))
         (one,) = answer["videos"]
         assert set(one["probabilities"]) == set(one["calibrated_probabilities"]) == {"FMs", "PR", "WMs"}
@@ -88,6 +91,7 @@ def test_explain_writes_what_the_answer_rests_on(bundle, infants, tmp_path):
     assert "FMs 0." in said
 
 
+@pytest.mark.thorough
 def test_adapt_fits_a_bundle_to_a_site(bundle, dataset, infants, tmp_path):
     index = json.loads((dataset / "dataset.json").read_text())
     site = tmp_path / "site"

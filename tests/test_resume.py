@@ -97,6 +97,7 @@ def test_a_stopped_training_ends_as_one_that_was_not(option, dataset, tmp_path):
     assert len(rows) - 1 == (3 if option == "early end" else EPOCHS)
 
 
+@pytest.mark.thorough
 def test_folds_are_added_to_a_run(dataset, tmp_path):
     study = load_study(STUDY, (*QUICK, "train.epochs=1"))
     train(study, dataset, tmp_path / "run", folds=[2])

@@ -21,7 +21,8 @@ def of_stored_inputs(network: keras.Model, settings: InputSettings) -> tuple[dic
         name, scaler = tensor.name, _scaler(tensor.name, settings)
         inputs[name] = keras.Input(tensor.shape[1:], name=name, dtype="uint8" if scaler else tensor.dtype)
         scaled[name] = scaler(inputs[name]) if scaler else inputs[name]
-    return inputs, network(scaled)
+    # Of a name that no input has: a family of networks is called as its input, "image".
+    return inputs, keras.Model(network.input, network.output, name="of_scaled_inputs")(scaled)
 
 
 def _scaler(name: str, settings: InputSettings) -> keras.layers.Normalization | None:

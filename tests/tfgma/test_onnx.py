@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.schema import RefusedError
 from tests.contract import random_inputs
+from tests.marks import usual_and_thorough
 from tfgma.latency import opened
 from tfgma.models.families import FAMILIES
 from tfgma.onnx_file import convert_onnx
@@ -66,13 +67,7 @@ def answer(network: keras.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
     return np.asarray(probabilities_of(logits))[0]
 
 
-LONG = ("edge", "frame_fusion", "image", "slowfast", "two_stream_3d", "video")
-"""Families whose layers the others hold, too."""
-
-
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in FAMILIES]
-)
+@pytest.mark.parametrize("family", usual_and_thorough(FAMILIES, usual=["two_stream", "stam"]))
 def test_a_network_of_every_family_answers_the_same(family: str) -> None:
     network = small(family)
     model = ONNXModel(convert_onnx(network))

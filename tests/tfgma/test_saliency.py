@@ -269,6 +269,7 @@ def test_the_picture_that_tells_nothing_counts_for_little(trained, shown):
         assert np.abs(found["image"].sum()) < 0.3 * np.abs(found["flow"].sum())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_change_with_random_weights(trained, shown, method):
     """Adebayo et al., NeurIPS 2018: a map that stays shows the picture and not the network."""

@@ -48,6 +48,14 @@ def test_stored_inputs_are_seen_as_scaled_ones(shard):
     assert (seen["flow_seen"][still] == 0).all()
 
 
+def test_a_network_may_be_called_as_its_input_is():
+    image = keras.Input((8, 8, 3), name="image")
+    network = keras.Model({"image": image}, {"mean": keras.ops.mean(image, axis=(1, 2, 3))}, name="image")
+    inputs, outputs = of_stored_inputs(network, InputSettings())
+    found = keras.Model(inputs, outputs).predict_on_batch({"image": np.full((1, 8, 8, 3), 51, np.uint8)})
+    np.testing.assert_allclose(found["mean"], [0.2], atol=1e-6)
+
+
 def test_what_scales_has_no_weights_and_is_exact_in_low_precision(shard):
     stored = inputs_of(shard, stored=True)
     inputs = {name: stored[name] for name in ("image", "flow")}

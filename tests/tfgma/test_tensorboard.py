@@ -25,6 +25,7 @@ from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.records import read_shard
 from pipelines.schema import ClipSpec
 from tests.in_process import train
+from tests.marks import usual_and_thorough
 from tests.small_network import train_it
 from tests.tfgma.test_study import STUDY
 from tests.tfgma.test_training import QUICK
@@ -301,7 +302,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", usual_and_thorough(MODELS, usual=[*MODELS][:4]))
 def test_every_familys_logits_are_computed_from_its_features(model):
     study = load_study(STUDY, (f"model={{family: {model}}}", "inputs={pose_frames: 6, pose_stride: 3}"))
     keras.utils.set_random_seed(0)

@@ -301,7 +301,7 @@ FAMILIES = (
 )
 
 
-@pytest.mark.parametrize("model", FAMILIES)
+@pytest.mark.parametrize("model", usual_and_thorough(FAMILIES, usual=FAMILIES[:1]))
 def test_a_network_of_mixed_precision_answers_in_float32_nearly_as_the_plain_one(model):
     study = load_study(STUDY, (f"model={model}", "inputs={pose_frames: 6, pose_stride: 3}"))
     keras.utils.set_random_seed(0)

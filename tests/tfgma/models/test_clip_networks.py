@@ -50,11 +50,11 @@ def test_cnn_lstm_learns_saves_reloads_and_heeds_order(tmp_path):
     assert np.abs(keras.ops.convert_to_numpy(forward - backward)).max() > 1e-6
 
 
-ONE_STREAM = [("single", "concat"), ("multi_single", "different_loss")]
-JOINS = [*(("multi", fusion) for fusion in FUSIONS_3D), *ONE_STREAM]
+JOINS = [("multi", fusion) for fusion in FUSIONS_3D]
+JOINS += [("multi_single", "different_loss"), ("single", "concat")]
 
 
-@pytest.mark.parametrize("join", usual_and_thorough(JOINS, usual=ONE_STREAM))
+@pytest.mark.parametrize("join", usual_and_thorough(JOINS, usual=[("single", "concat")]))
 def test_two_streams_over_time_learn_save_and_reload(tmp_path, join):
     streams, fusion = join
     network = TwoStream3D(FRAMES, FLOW, 1, streams=streams, fusion=fusion, **SMALL_3D)
@@ -63,6 +63,7 @@ def test_two_streams_over_time_learn_save_and_reload(tmp_path, join):
     assert_learns_saves_and_reloads(network, tmp_path, outputs)
 
 
+@pytest.mark.thorough
 def test_different_losses_share_one_answer_the_mean_logit():
     network = TwoStream3D(FRAMES, FLOW, 3, **SMALL_3D)
     answers = network.predict_on_batch(random_inputs(network))

@@ -4,11 +4,13 @@ import pytest
 
 from pipelines.schema import RefusedError
 from tests.contract import assert_learns_saves_and_reloads
+from tests.marks import usual_and_thorough
 from tfgma.models.backbones import BACKBONES, ImageClassifier, build_backbone
 from tfgma.models.resnet import resnet
 from tfgma.models.two_stream import FUSIONS, TwoStream
 
 IMAGE, FLOW = (64, 64, 3), (64, 64, 8)
+FORMS = [*(("both", fusion) for fusion in FUSIONS), ("image", "sum"), ("flow", "concat")]
 SMALL = {"image_backbone": "resnet10", "flow_backbone": "resnet10", "image_width": 8, "flow_width": 8}
 
 
@@ -20,10 +22,9 @@ def clips(batch=4):
     }
 
 
-@pytest.mark.parametrize(
-    ("streams", "fusion"), [*(("both", fusion) for fusion in FUSIONS), ("image", "sum"), ("flow", "concat")]
-)
-def test_builds_takes_a_step_saves_and_reloads(tmp_path, streams, fusion):
+@pytest.mark.parametrize("form", usual_and_thorough(FORMS, usual=[("both", "conv1x1"), ("flow", "concat")]))
+def test_builds_takes_a_step_saves_and_reloads(tmp_path, form):
+    streams, fusion = form
     network = TwoStream(IMAGE, FLOW, 3, fusion=fusion, streams=streams, dropout=0.1, **SMALL)
     assert set(network.input) == {"both": {"image", "flow"}}.get(streams, {streams})
     assert network.output["logits"].shape == (None, 3)

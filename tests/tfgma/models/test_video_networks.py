@@ -9,6 +9,7 @@ from pipelines.schema import RefusedError
 from tests.golden_networks import (
     description,
 )
+from tests.marks import usual_and_thorough
 from tfgma.layers import FoldedConv3D
 from tfgma.models.c3d import CONVOLUTIONS, c3d
 from tfgma.models.slowfast import slowfast_r50
@@ -40,6 +41,7 @@ SMALL = {
     "x3d_m": partial(x3d_m, width=8, depths=(1, 2, 1, 1)),
     "c3d": partial(c3d, width=2),
 }
+USUAL = ("x3d_m", "c3d", "slow_r50")
 
 
 def clips(*shape):
@@ -64,7 +66,7 @@ def learns_and_reloads(network, inputs, path):
     np.testing.assert_allclose(again.predict_on_batch(inputs)["logits"], logits, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", usual_and_thorough(SMALL, USUAL))
 def test_builds_takes_a_step_saves_and_reloads(tmp_path, name):
     keras.utils.set_random_seed(1)
     shape = (16, 16, 17, 2) if name == "c3d" else (5, 17, 16, 2)
