@@ -38,9 +38,9 @@ Half way between what 2,628 pairs of different recordings reached at most, 0.29,
 least, 0.59; tests/long/test_fingerprint_figures.py measures such figures anew.
 """
 
-_BITS = FREQUENCIES**2
-_ODD = np.flatnonzero(np.arange(_BITS) % FREQUENCIES % 2 == 1)
-_EVEN = np.setdiff1d(np.arange(1, _BITS), _ODD)
+BITS = FREQUENCIES**2
+_ODD = np.flatnonzero(np.arange(BITS) % FREQUENCIES % 2 == 1)
+_EVEN = np.setdiff1d(np.arange(1, BITS), _ODD)
 _MOVES = np.array([0])
 """Where a word says that there is one."""
 
@@ -88,7 +88,7 @@ class Fingerprint:
             return
         seen = [one for one in self._recent if one is not None]
         if len(seen) < 2 * self._frames_in_window:
-            self._words += bytes(_BITS // 8)
+            self._words += bytes(BITS // 8)
             return
         grey, mask = np.moveaxis(np.stack(seen).astype(np.float32), -1, 0)
         before, now = np.split(grey, 2)
@@ -101,7 +101,7 @@ class Fingerprint:
 def _word(change: np.ndarray) -> bytes:
     """Signs of the lowest frequencies of (32, 32) float32, and a first bit that says that there is one."""
     if change.std() < MIN_CHANGE:
-        return bytes(_BITS // 8)
+        return bytes(BITS // 8)
     positive = cv2.dct(change)[:FREQUENCIES, :FREQUENCIES] > 0
     positive[0, 0] = True  # the mean is the light's; its place holds the first bit
     return np.packbits(positive).tobytes()
@@ -109,7 +109,7 @@ def _word(change: np.ndarray) -> bytes:
 
 def read_fingerprint(text: str) -> np.ndarray:
     """`Fingerprint.text` -> (steps, 64) float32: 1 and -1, all 0 in steps without movement."""
-    words = np.frombuffer(base64.b64decode(text), np.uint8).reshape(-1, _BITS // 8)
+    words = np.frombuffer(base64.b64decode(text), np.uint8).reshape(-1, BITS // 8)
     bits = np.unpackbits(words, axis=1).astype(np.float32)
     return (2 * bits - 1) * bits[:, :1]
 
@@ -143,9 +143,39 @@ def agreements(signs: Sequence[np.ndarray]) -> np.ndarray:
     return found
 
 
+def read_words(text: str) -> np.ndarray:
+    """`Fingerprint.text` -> (steps,) uint64, the bits of each step; 0 in steps without movement."""
+    return np.frombuffer(base64.b64decode(text), np.uint64)
+
+
+def word_of(places: np.ndarray) -> np.uint64:
+    """The word whose bits at `places`, of BITS in the order of `read_fingerprint`, are set, and no other."""
+    return np.packbits(np.isin(np.arange(BITS), places)).view(np.uint64)[0]
+
+
+MOVES = word_of(_MOVES)
+TURNED_BY_A_MIRROR = word_of(_ODD)
+
+
+def agreement_at(first: np.ndarray, second: np.ndarray, shift: int) -> float:
+    """As `agreements`, of two videos' words where step `shift` of the first is the second's step 0."""
+    begin, end = max(0, shift), min(len(first), shift + len(second))
+    if begin >= end:
+        return -1.0
+    one, other = first[begin:end], second[begin - shift : end - shift]
+    unequal = (one ^ other)[(one & other & MOVES) > 0]
+    if len(unequal) < MIN_COMMON_STEPS:
+        return -1.0
+    every = int(np.bitwise_count(unequal).sum())
+    odd = int(np.bitwise_count(unequal & TURNED_BY_A_MIRROR).sum())
+    equal_less_unequal = len(unequal) * len(_EVEN) - 2 * (every - odd)
+    in_a_mirror_or_not = abs(len(unequal) * len(_ODD) - 2 * odd)
+    return (equal_less_unequal + in_a_mirror_or_not) / len(unequal) / (BITS - 1)
+
+
 def _spectra(signs: Sequence[np.ndarray], length: int) -> np.ndarray:
     """N videos' (steps, 64) -> (length // 2 + 1, N, 64) complex64."""
-    padded = np.zeros((length, len(signs), _BITS), np.float32)
+    padded = np.zeros((length, len(signs), BITS), np.float32)
     for number, one in enumerate(signs):
         padded[: len(one), number] = one
     return np.fft.rfft(padded, axis=0)
@@ -161,5 +191,5 @@ def _best_of_all_shifts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     common, even, odd = (sums(channels) for channels in (_MOVES, _EVEN, _ODD))
     # A mirror turns the sign of every frequency that is odd from left to right.
-    share = (even + np.abs(odd)) / np.maximum(common, 1) / (_BITS - 1)
+    share = (even + np.abs(odd)) / np.maximum(common, 1) / (BITS - 1)
     return np.where(common >= MIN_COMMON_STEPS, share, -1).max(axis=0)

@@ -61,6 +61,7 @@ FLOOR_2 = {
     "reanimate",
     "workers",
     "duplicates",
+    "likely_copies",
     "pseudonyms",
 }
 FIGURES = {"aggregation", "attention", "calibration", "intervals", "metrics", "weighted_metrics"}
