@@ -132,10 +132,12 @@ def _build(
     settings = _settings_digest(deciding)
     keys = {one.id: _video_key(one, classes, settings, names) for one in sources}
     report.removed = [identifier for identifier in finished if identifier not in keys]
+    # By their files, of which the first counts.
+    gone = {finished[name]["sha256"]: finished[name] for name in reversed(report.removed)}
     entries: dict[str, dict[str, Any]] = {}
     for one in sources:
         before = finished.get(one.id)
-        reason = _reason(before, keys[one.id], out, finished, report.removed)
+        reason = _reason(before, keys[one.id], out, gone)
         if reason:
             report.redone[one.id] = reason
         elif before:
@@ -316,14 +318,13 @@ def _reason(
     before: dict[str, Any] | None,
     key: dict[str, Any],
     out: Path,
-    finished: dict[str, dict[str, Any]],
-    removed: list[str],
+    gone: dict[str | None, dict[str, Any]],
 ) -> str | None:
-    """Why a video must be done again; None if it must not, or is new."""
+    """Why a video must be done again; None if it must not, or is new. `gone`: entries named no more, by file."""
     if before is None:
         # In folders the name says the label, so another label is another name.
-        moved = [name for name in removed if finished[name]["sha256"] == key["sha256"] is not None]
-        return f"it was {moved[0]} before, with label {finished[moved[0]]['label']}" if moved else None
+        was = gone.get(key["sha256"]) if key["sha256"] else None
+        return f"it was {was['id']} before, with label {was['label']}" if was else None
     if before["key"] is None:
         return f"it {before['left_out']}"
     if not isinstance(before["key"], dict):
