@@ -320,7 +320,7 @@ def _reason(
     out: Path,
     gone: dict[str | None, dict[str, Any]],
 ) -> str | None:
-    """Why a video must be done again; None if it must not, or is new. `gone`: entries named no more, by file."""
+    """Why a video must be done again; None if it must not, or is new. `gone`: former entries, by file."""
     if before is None:
         # In folders the name says the label, so another label is another name.
         was = gone.get(key["sha256"]) if key["sha256"] else None
