@@ -18,7 +18,7 @@ from tfgma.report import write_report
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 CONFIGS = [path for path in CONFIGS if path.name != "search.yaml"]  # of no study, but of many
-USUAL = ("two_stream_gma", "stam_gma", "c3d_gma", "cnn_lstm_gma", "lite_gma")
+USUAL = ("two_stream_gma", "stam_gma", "c3d_gma", "cnn_lstm_gma")
 OF_EACH_KIND = [path for path in CONFIGS if path.stem in USUAL]
 SPEC = ClipSpec(fps=16, clip_seconds=2, stride_seconds=2, size=32, max_flow_px=8)
 """33 frames: enough for the longest network, small enough for seconds."""

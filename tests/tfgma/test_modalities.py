@@ -143,7 +143,13 @@ TEMPORAL = {"family": "two_stream", "streams": "flow", "flow_backbone": "resnet1
 STAM = {"family": "stam", "features": 8}
 
 
-@pytest.mark.parametrize("model", [TEMPORAL, STAM], ids=["temporal stream", "stam"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(TEMPORAL, id="temporal stream"),
+        pytest.param(STAM, id="stam", marks=pytest.mark.thorough),
+    ],
+)
 def test_networks_train_from_what_is_there(records, tmp_path, model):
     run = train(study(model, pose_frames=10), records, tmp_path / "run", folds=[0])
     assert run["trained_folds"] == [0]

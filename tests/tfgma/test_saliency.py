@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 from pipelines.schema import RefusedError
+from tests.marks import usual_and_thorough
 from tfgma.faithfulness import CELLS, cell_sums, deletion_area
 from tfgma.feature_maps import cut_at_maps, flattened
 from tfgma.gradients import evidence_of, log_odds
@@ -48,9 +49,7 @@ def inputs_of(network, seed=0):
     }
 
 
-@pytest.mark.parametrize(
-    "case", NETWORKS, ids=[f"{name}-{number}" for number, (name, *_) in enumerate(NETWORKS)]
-)
+@pytest.mark.parametrize("case", usual_and_thorough(NETWORKS, usual=NETWORKS[:1], name=lambda case: case[0]))
 def test_every_family_is_cut_where_its_streams_have_their_last_maps(case):
     name, options, shapes, expected = case
     family = FAMILIES[name]

@@ -74,7 +74,7 @@ OPTIONS = {
     "mixing": ("augment.mixup=1", "augment.cutmix=0.4"),
     "heads": ("train.head_weights={logits_one: 1, logits_two: 0.25}",),
 }
-USUAL = ("nothing", "float16", "mixing", "heads")
+USUAL = ("nothing", "float16")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tfgma.weights.layout import slots
 from tfgma.weights.pretrained import load_network
 
 NAMES = sorted(path.stem for path in REFERENCE.glob("*.json"))
-USUAL = [name for name in NAMES if name.startswith(("stam", "temporal", "two_stream_resnet18_conv1x1"))]
+USUAL = [name for name in NAMES if name.startswith(("stam", "two_stream_resnet18_conv1x1"))]
 STAM_ATTENTION = {"alpha": 1e-6, "beta": 1e-6}
 
 

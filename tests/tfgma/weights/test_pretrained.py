@@ -106,23 +106,26 @@ def test_a_head_of_other_classes_stays_and_the_rest_is_taken_over(tmp_path):
             r"(spatial|temporal)-layer4-",
             {"classifier-1", "conv1x1"},
         ),
-        (
+        pytest.param(
             lambda: VideoClassifier(FRAMES, 2, network="slow_r50", width=8),
             {"blocks-0-conv", "blocks-0-norm"},
             r"blocks-4-",
             {"blocks-5-proj"},
+            marks=pytest.mark.thorough,
         ),
-        (
+        pytest.param(
             lambda: VideoClassifier(FRAMES, 2, network="x3d_xs", width=8),
             {"blocks-0-conv-conv_t", "blocks-0-conv-conv_xy", "blocks-0-norm"},
             r"blocks-4-",
             {"blocks-5-proj", "blocks-5-pool-pre_conv", "blocks-5-pool-pre_norm", "blocks-5-pool-post_conv"},
+            marks=pytest.mark.thorough,
         ),
-        (
+        pytest.param(
             lambda: TwoStream3D(FRAMES, FLOW, 1, width=8, image_backbone="resnet10", streams="multi_single"),
             {"frames-blocks-0-conv", "frames-blocks-0-norm", "flow-conv1", "flow-bn1"},
             r"frames-blocks-4-|flow-layer4-",
             {"frames-fc", "flow-fc"},
+            marks=pytest.mark.thorough,
         ),
         (
             lambda: Stam((2, 30, 18, 7), 2),
