@@ -52,7 +52,7 @@ def bundle(dataset, tmp_path_factory):
     return folder / "bundle"
 
 
-def test_predict_answers_for_a_new_video_in_every_variant(bundle, infants):
+def test_predict_answers_for_a_new_video_in_each_exported_variant(bundle, infants):
     video = sorted(infants.glob("FMs/*/video.mp4"))[0]
     for variant in ("float32", "int8"):
         answer = json.loads(tfgma_here("predict", video, "--model", bundle, "--variant", variant, "--json"))
