@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,10 +94,10 @@ def split_folds(
     """Stratified folds of subjects that keep groups (siblings, sites) together.
 
     scikit-learn's StratifiedGroupKFold deals the subjects into `folds` test sides, so that each subject is
-    tested once, then deals the rest of each into 1 / `val_share` parts, rounded down (fewer where a class
-    has fewer groups). The first of these parts is the validation side, one fold for each test side. If
-    `nested`, each of them is in turn, one fold for each pair of test and validation side; folds of one test
-    side follow each other.
+    tested once, then deals the rest of each into equal parts, of which the first are the validation side:
+    the fewest that come within a tenth of `val_share`, 0.4 by two of five, or one part where a class has
+    fewer groups. If `nested`, each of 1 / `val_share` parts, rounded down, is the validation side in turn,
+    one fold for each pair of test and validation side; folds of one test side follow each other.
 
     Args:
         subjects, labels, groups: one entry a subject.
@@ -113,10 +114,10 @@ def split_folds(
     _refuse_few_groups(people, needed, f"{folds} folds with a validation side")
     found: list[Fold] = []
     for rest, test in _deal(people, folds, seed):
-        parts = max(2, min(math.floor(1 / val_share), rest.fewest_groups()[0]))
+        taken, parts = _validated(rest, val_share, nested=nested)
         _refuse_few_groups(rest, parts, f"a training and a validation side beside test side {len(found)}")
-        inner = _deal(rest, parts, seed)
-        found += [_fold(train, val, test) for train, val in (inner if nested else inner[:1])]
+        inner = _deal(rest, parts, seed) if nested else [_parted(rest, taken, parts, seed)]
+        found += [_fold(train, val, test) for train, val in inner]
     return _with_every_class(found, people)
 
 
@@ -206,10 +207,10 @@ def split_by_site(
     folds = []
     for name in names:
         rest, test = people.part(of_site != name), people.part(of_site == name)
-        parts = max(2, min(math.floor(1 / val_share), rest.fewest_groups()[0]))
+        taken, parts = _validated(rest, val_share)
         purpose = f"a training and a validation side beside site {str(name)!r}"
         _refuse_few_groups(rest, parts, purpose, _OTHER_SITES)
-        folds.append(_fold(*_deal(rest, parts, seed)[0], test))
+        folds.append(_fold(*_parted(rest, taken, parts, seed), test))
     return _with_every_class(folds, people, _OTHER_SITES)
 
 
@@ -218,15 +219,16 @@ def lock_away(
 ) -> tuple[str, ...]:
     """Subjects to be kept out of everything until a study is finished.
 
-    Stratified by class, groups kept together: one of 1 / `share` parts, rounded down.
+    Stratified by class, groups kept together: some of as few equal parts as come within a tenth of `share`,
+    0.4 by two of five.
 
     Raises:
         RefusedError: a class has fewer groups than there are parts.
     """
     people = _People(np.array(subjects), np.array(labels), np.array(groups))
-    parts = math.floor(1 / share)
+    taken, parts = _nearest(share)
     _refuse_few_groups(people, parts, f"a lock box of {share:.0%}", "Raise split.lock_box or add subjects")
-    _, kept = _deal(people, parts, seed)[0]
+    _, kept = _parted(people, taken, parts, seed)
     return tuple(sorted(kept.names.tolist()))
 
 
@@ -305,6 +307,31 @@ def _deal(people: _People, parts: int, seed: int) -> list[tuple[_People, _People
         (people.part(rest), people.part(part))
         for rest, part in dealer.split(people.names, people.classes, people.groups)
     ]
+
+
+def _parted(people: _People, taken: int, parts: int, seed: int) -> tuple[_People, _People]:
+    """(the others, the first `taken` parts) of so many."""
+    names = [name for _, part in _deal(people, parts, seed)[:taken] for name in part.names.tolist()]
+    chosen = np.isin(people.names, names)
+    return people.part(~chosen), people.part(chosen)
+
+
+def _validated(people: _People, share: float, *, nested: bool = False) -> tuple[int, int]:
+    """How many of how many parts are the validation side."""
+    taken, parts = _nearest(share)
+    groups, _ = people.fewest_groups()
+    if nested or parts > groups:
+        return 1, max(2, min(math.floor(1 / share), groups))
+    return taken, parts
+
+
+def _nearest(share: float) -> tuple[int, int]:
+    """(a, b) with a / b within a tenth of `share`, which is above 0; the least b."""
+    return next(
+        (round(share * parts), parts)
+        for parts in itertools.count(2)
+        if abs(round(share * parts) / parts - share) <= share / 10
+    )
 
 
 def _fold(train: _People, val: _People, test: _People) -> Fold:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.special
 import scipy.stats
 
 from tfgma.intervals import bca_interval
@@ -43,6 +44,35 @@ def coverage(*, studies: int, resamples: int, seed: int) -> dict[str, dict[str, 
         figure: {method: count / studies for method, count in counts.items()}
         for figure, counts in held.items()
     }
+
+
+def coverage_of_others(*, skill: float, studies: int, resamples: int, seed: int) -> dict[str, float]:
+    """Figure of all classes -> share of studies of three classes whose BCa interval holds the truth.
+
+    `skill`: how far the true class's logit lies above the others', in standard deviations. The truth is the
+    figure of 300,000 subjects.
+    """
+    rng = np.random.default_rng(seed)
+
+    def study(subjects: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = rng.integers(0, 3, subjects)
+        logits = 1.5 * (rng.normal(size=(subjects, 3)) + skill * np.eye(3)[labels])
+        return labels, scipy.special.softmax(logits, axis=1)
+
+    many = weighted_figures(*study(300_000), np.ones((1, 300_000)))
+    truth = {name: float(value[0]) for name, value in many.items() if value.ndim == 1}
+    held = dict.fromkeys(truth, 0)
+    for _ in range(studies):
+        labels, answers = study(SUBJECTS)
+        weights = rng.multinomial(SUBJECTS, np.full(SUBJECTS, 1 / SUBJECTS), resamples).astype(float)
+        whole, drawn, left_out = (
+            weighted_figures(labels, answers, one)
+            for one in (np.ones((1, SUBJECTS)), weights, 1 - np.eye(SUBJECTS))
+        )
+        for name in held:
+            ends = bca_interval(float(whole[name][0]), drawn[name], left_out[name])
+            held[name] += ends is not None and ends[0] <= truth[name] <= ends[1]
+    return {name: count / studies for name, count in held.items()}
 
 
 def accuracy_coverage(*, accuracies: np.ndarray, resamples: int, seed: int) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfgma.runs import read_run
+from tfgma.runs import read_predictions, read_run
 
 pytestmark = pytest.mark.backends
 
@@ -127,6 +127,29 @@ def test_the_backends_train_alike(runs):
     for backend in ("jax", "torch"):
         np.testing.assert_allclose(curves[backend]["loss"], curves["tensorflow"]["loss"], rtol=0.02)
         np.testing.assert_array_equal(curves[backend]["learning_rate"], curves["tensorflow"]["learning_rate"])
+
+
+def test_options_of_a_training_do_on_each_backend_what_they_do_on_tensorflow(dataset, weights, tmp_path):
+    sets = [
+        "train.epochs=3",
+        "train.precision=mixed_bfloat16",
+        "train.weight_average=0.5",
+        "train.clip_norm=0.1",
+        "train.schedule=plateau",
+        "train.balance=weights",
+        "augment.mixup=0.4",
+        weights,
+    ]
+    curves, answers = {}, {}
+    for backend in ("tensorflow", "jax", "torch"):
+        finish(begin(tmp_path / backend, dataset, "--backend", backend, sets=sets))
+        curves[backend] = history(tmp_path / backend)
+        answers[backend] = read_predictions([tmp_path / backend / "fold_0" / "predictions.csv"]).probabilities
+    for backend in ("jax", "torch"):
+        for name in ("loss", "val_loss"):
+            np.testing.assert_allclose(curves[backend][name], curves["tensorflow"][name], rtol=0.05)
+        # What is saved is the average of the weights, in float32.
+        np.testing.assert_allclose(answers[backend], answers["tensorflow"], atol=0.05)
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])

@@ -136,6 +136,9 @@ def test_what_is_of_another_study_does_not_go_on(begun, dataset, tmp_path):
     (run / "run.json").write_text(json.dumps(content | {"backend": "jax"}))
     with pytest.raises(RefusedError, match=r"backend that the run was begun on, jax. Received: tensorflow"):
         train(study, dataset, run, resume=True)
+    (run / "run.json").write_text(json.dumps(content | {"distribute": "data-parallel"}))
+    with pytest.raises(RefusedError, match=r"as the run was begun, data-parallel. Received: without. Call"):
+        train(study, dataset, run, resume=True)
 
 
 def test_a_moved_data_set_is_the_same(begun, dataset, tmp_path):

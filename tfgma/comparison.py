@@ -23,7 +23,6 @@ FIGURES = (
     "macro_auroc",
     "macro_average_precision",
     "brier",
-    "ece",
 )
 """Figures whose difference is given."""
 

@@ -29,7 +29,9 @@ class SplitSettings(Settings):
     seed: int = 0
     repeats: int = Field(1, ge=1, le=100)
     site: str = Field("group", description="the manifest's column that names sites")
-    lock_box: float = Field(0.0, ge=0, le=0.5)
+    lock_box: float = Field(
+        0.0, ge=0, le=0.5, description="of all subjects; if fixed, of those that are not tested"
+    )
     from_dataset: bool = Field(
         False, description="take the folds that the data set brings along, as they are"
     )
@@ -38,8 +40,8 @@ class SplitSettings(Settings):
     def _fits_together(self) -> SplitSettings:
         if self.repeats > 1 and (self.from_dataset or self.scheme not in ("folds", "nested")):
             raise ValueError("split.repeats needs split.scheme folds or nested, dealt here")
-        if self.lock_box and (self.from_dataset or self.scheme == "fixed"):
-            raise ValueError("split.lock_box needs sides that are dealt here: not from_dataset, not fixed")
+        if self.lock_box and self.from_dataset:
+            raise ValueError("split.lock_box needs sides that are dealt here, not split.from_dataset")
         return self
 
 

@@ -137,8 +137,13 @@ def shared_train(batches: tf.data.Dataset, shares: Shares) -> tf.data.Dataset:
 
 
 def shared_steps(clips: int, batch_size: int, shares: Shares) -> int:
-    """Batches of an epoch of so many clips."""
+    """Steps of an epoch of so many clips."""
     return clips // batch_size + (clips % batch_size >= shares.devices)
+
+
+def batches_made(clips: int, batch_size: int) -> int:
+    """Batches of an epoch of so many clips; the last may be too small for a step on all devices."""
+    return -(-clips // batch_size)
 
 
 def shared_validation(

@@ -21,6 +21,7 @@ from tfgma.answers import Answerer, answers_of
 from tfgma.body_parts import PARTS, part_regions
 from tfgma.faithfulness import CELLS, ORDERS, cell_sums, deletion_area
 from tfgma.gradients import Arrays, evidence_of
+from tfgma.lock_box import refuse_locked
 from tfgma.occlusion import frozen, nothing, without_part
 from tfgma.preprocessing import make_tools
 from tfgma.runs import MODEL_FILE, fold_folder, read_run, study_of
@@ -175,7 +176,8 @@ def explain(
         progress: is told steps done, of all, and what comes next.
 
     Raises:
-        RefusedError: not a run, an untrained fold, an unknown class, or a video that cannot be assessed.
+        RefusedError: not a run, an untrained fold, an unknown class, a video of a closed lock box, or one
+            that cannot be assessed.
     """
     content = read_run(run)
     config = study_of(content)
@@ -259,6 +261,7 @@ def _fold(content: Mapping[str, Any], video: Path, fold: int | None) -> tuple[in
     except (OSError, RefusedError):
         # Without the data set there is no telling; a video that is not there is refused when it is opened.
         return trained[0] if fold is None else fold, None
+    refuse_locked(content, entries, {digest})
     subjects = {entry["subject"] for entry in entries if entry["sha256"] == digest}
     if fold is None:
         unseen = [one for one in trained if subjects & set(content["folds"][one]["test"])]

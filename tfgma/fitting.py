@@ -37,6 +37,7 @@ from tfgma.config import AugmentSettings, StudyConfig, flat
 from tfgma.distillation import soft_labels
 from tfgma.distribution import (
     Shares,
+    batches_made,
     join_processes,
     leave_processes,
     refuse_uneven,
@@ -180,6 +181,7 @@ def _fit(task: FoldTask, progress: Progress) -> None:
     with spread(task.distribute) as shares:
         refuse_uneven(settings.batch_size, shares)
         steps = shared_steps(sum(counts.values()), settings.batch_size, shares)
+        made = batches_made(sum(counts.values()), settings.batch_size)
         with shares.building():
             with computing_in(settings.precision):
                 network = build_network(config, len(classes))
@@ -196,7 +198,7 @@ def _fit(task: FoldTask, progress: Progress) -> None:
         )
         validation = scaled(as_stored, config.inputs)
         callbacks = [
-            FiniteLoss(task.fold, lambda epoch, step: videos.of(epoch * steps + step)),
+            FiniteLoss(task.fold, lambda epoch, step: videos.of(epoch * made + step)),
             PlainFigures(),
             *training_callbacks(settings),
             *([] if plain is None else [PlainWeights(network, plain)]),
@@ -226,7 +228,7 @@ def _fit(task: FoldTask, progress: Progress) -> None:
         )
         one_logit = config.model.one_logit
         batches = for_fit(
-            videos.noted(training, first * steps),
+            videos.noted(training, first * made),
             outputs,
             len(classes),
             one_logit=one_logit,
@@ -235,7 +237,7 @@ def _fit(task: FoldTask, progress: Progress) -> None:
             mixing=mixing,
             size=config.build.clip.size,
             seed=task.seed,
-            first=first * steps,
+            first=first * made,
         )
         clips = task.clips("val")
         validated = for_fit(

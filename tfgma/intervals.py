@@ -21,6 +21,10 @@ RESAMPLES = 2000
 SEED = 0
 METHOD = "subject bootstrap, BCa"
 
+BIASED = ("ece",)
+"""Figures without an interval: chance alone makes a calibration error, so resamples of few subjects lie above
+what many would show."""
+
 CELLS_AT_ONCE = 1_000_000
 """Weights held at one time: memory must not grow with resamples times clips."""
 
@@ -37,8 +41,8 @@ def figure_intervals(
         labels: (N,) int. probabilities: (N, C) float. subjects: (N,) whose row each is. classes: (C,) names.
 
     Returns:
-        `[low, high]` for each figure of all classes, `{class: [low, high]}` for those by class; None where
-        `bootstrap_intervals` gives none.
+        `[low, high]` for each figure of all classes, `{class: [low, high]}` for those by class; None for
+        BIASED ones and where `bootstrap_intervals` gives none.
     """
     names, owner = np.unique(np.asarray(subjects), return_inverse=True)
     scores = np.asarray(probabilities, np.float64)
@@ -47,6 +51,7 @@ def figure_intervals(
         return resampled_figures(np.asarray(labels), scores, weights[:, owner])
 
     found = bootstrap_intervals(statistic, len(names), rows=len(owner))
+    found |= {figure: [None] for figure in BIASED}
     return {
         figure: values[0] if len(values) == 1 else dict(zip(classes, values, strict=True))
         for figure, values in found.items()

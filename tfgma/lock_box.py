@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pipelines.build import INDEX, file_digest, read_index
 from pipelines.dataset import clip_dataset, shard_paths
@@ -21,6 +23,30 @@ from tfgma.runs import (
     write_predictions,
 )
 from tfgma.weights.pretrained import load_network
+
+
+def refuse_locked(
+    content: Mapping[str, Any], entries: Iterable[Mapping[str, Any]], digests: Collection[str | None]
+) -> None:
+    """Nothing if no file of the lock box is among others, or if it was opened.
+
+    Args:
+        content: of run.json.
+        entries: videos of dataset.json, of the run's own data set.
+        digests: SHA-256 of the files that are asked about.
+
+    Raises:
+        RefusedError: one is, and nobody may know yet what the networks answer for it.
+    """
+    if content["lock_box"]["opened"]:
+        return
+    locked = set(content["lock_box"]["subjects"])
+    found = sorted({one["subject"] for one in entries if one["sha256"] in digests} & locked)
+    if found:
+        raise RefusedError(
+            "what is in the lock box stays there until the study is finished. Received: recordings of "
+            f"{', '.join(found)}. Leave them out, or open it by tfgma evaluate --lock-box"
+        )
 
 
 def open_lock_box(run: Path) -> list[str]:

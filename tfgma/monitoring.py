@@ -20,6 +20,7 @@ from tfgma.assessment_content import QUALITY
 from tfgma.config import StudyConfig
 from tfgma.drift import ALPHA, Drift, drifts, least_distance
 from tfgma.evaluation import exact_interval
+from tfgma.lock_box import refuse_locked
 from tfgma.movement_figures import MOVEMENT, POSE, movement_figures, pose_figures
 from tfgma.pages import render
 from tfgma.runs import (
@@ -99,7 +100,8 @@ def monitor(dataset: Path, run: Path, *, progress: Progress = lambda done, total
         progress: is told steps done, of all, and what comes next.
 
     Raises:
-        RefusedError: not a run, no data set, one of other settings, or too few subjects.
+        RefusedError: not a run, no data set, one of other settings or with videos of the run's closed lock
+            box, or too few subjects.
     """
     content = read_run(run)
     index = read_index(dataset)
@@ -112,6 +114,8 @@ def monitor(dataset: Path, run: Path, *, progress: Progress = lambda done, total
             f"the run's data set must be the one it was trained on. Received: {str(reference)!r}, whose "
             "dataset.json is another. Build it again, or train again"
         )
+    hashes = [{entry["sha256"] for entry in one["videos"]} for one in (before_index, index)]
+    refuse_locked(content, before_index["videos"], hashes[1])
     before = answers_when_tested(read_run_predictions(run))
     steps = 2 + len(content["trained_folds"])
     progress(0, steps, "the run's data set")
@@ -134,7 +138,6 @@ def monitor(dataset: Path, run: Path, *, progress: Progress = lambda done, total
     for row in drifts(flat["before"], flat["now"]):
         group, _, name = row.figure.partition("/")
         rows[group].append(Drift(**(asdict(row) | {"figure": name})))
-    hashes = [{entry["sha256"] for entry in one["videos"]} for one in (before_index, index)]
     return Comparison(
         len(before.names), len(now.names), len(hashes[0] & hashes[1]), rows, _performance(before, now, index)
     )

@@ -15,6 +15,10 @@ from typing import Any
 from pipelines.schema import RefusedError
 
 
+class KilledError(RefusedError):
+    """The process did not come to its end."""
+
+
 def run_apart(
     function: Callable[..., Any],
     *arguments: Any,
@@ -30,7 +34,8 @@ def run_apart(
     ends, and does not hear of Ctrl-C: this process stops it.
 
     Raises:
-        RefusedError: the function raised one, or the process was killed.
+        RefusedError: the function raised one.
+        KilledError: the process was killed.
         RuntimeError: the function raised anything else, which is named.
     """
     context = multiprocessing.get_context("spawn")
@@ -47,7 +52,7 @@ def run_apart(
                 kind, content = here.recv()
             except (EOFError, OSError):
                 process.join()
-                raise RefusedError(
+                raise KilledError(
                     f"{what} must come to its end. Received: {_ending(process.exitcode)}. "
                     f"Give it more memory if the system took it. {remedy}"
                 ) from None

@@ -9,6 +9,7 @@ from typing import Any
 from pipelines.duplicates import same_recordings
 from pipelines.schema import RefusedError
 from pipelines.splits import (
+    SIDES,
     Fold,
     join_groups,
     lock_away,
@@ -48,12 +49,13 @@ def protocol_of(index: dict[str, Any], settings: SplitSettings) -> Protocol:
         settings: how to deal.
 
     Raises:
-        RefusedError: a class without subjects, too few subjects, sides in the manifest that the settings do
-            not take, a site that is missing or not one, or a leak: a subject, a group or a recording would be
-            on two sides of a fold.
+        RefusedError: a class without subjects, a subject of two classes, too few subjects, an empty side in
+            the data set's own folds, sides in the manifest that the settings do not take, a site that is
+            missing or not one, or a leak: a subject, a group or a recording would be on two sides of a fold.
     """
     videos = [entry for entry in index["videos"] if entry["shard"]]
     _refuse_empty_classes(index["classes"], {one["label"] for one in videos})
+    _refuse_two_classes(videos)
     group_of = join_groups([one["subject"] for one in videos], [one["group"] for one in videos])
     site_of = _sites(videos, settings.site) if settings.scheme == "site" else {}
     subjects = [
@@ -62,13 +64,16 @@ def protocol_of(index: dict[str, Any], settings: SplitSettings) -> Protocol:
     ]
     locked: tuple[str, ...] = ()
     if settings.lock_box:
-        locked = lock_away(*_columns(subjects), share=settings.lock_box, seed=settings.seed)
+        # Whom the manifest tests stays in the test.
+        others = [one for one in subjects if settings.scheme != "fixed" or one.side != "test"]
+        locked = lock_away(*_columns(others), share=settings.lock_box, seed=settings.seed)
     folds = _folds(index["folds"], [one for one in subjects if one.name not in locked], settings)
     refuse_leaks(folds, group_of, same_recordings(videos), locked)
     if settings.from_dataset:
         # A test side of one class may be meant; a network that never saw a class is not.
         label_of = {one.name: one.label for one in subjects}
         refuse_missing_classes(folds, "train", label_of, "Correct the data set's folds")
+        _refuse_empty_sides(folds)
     return Protocol(folds, locked)
 
 
@@ -85,6 +90,28 @@ def _refuse_empty_classes(classes: Sequence[str], found: Collection[str]) -> Non
             f"{', '.join(empty)}, whose recordings were all left out. tfgma inspect says why; add others, or "
             "remove the class, and build again"
         )
+
+
+def _refuse_two_classes(videos: Sequence[dict[str, Any]]) -> None:
+    label_of: dict[str, str] = {}
+    for one in videos:
+        label = label_of.setdefault(one["subject"], one["label"])
+        if label != one["label"]:
+            raise RefusedError(
+                f"a subject must have one label. Received: {one['subject']!r} with {label!r} and "
+                f"{one['label']!r}. Correct the manifest and build again"
+            )
+
+
+def _refuse_empty_sides(folds: Sequence[Fold]) -> None:
+    for number, fold in enumerate(folds):
+        for side in SIDES:
+            if not getattr(fold, side):
+                raise RefusedError(
+                    "every side of a fold must hold subjects with clips. Received: fold "
+                    f"{number} of the data set, whose {side} side has none. tfgma inspect says what was left "
+                    "out; correct the data set's folds, or set split.from_dataset to false"
+                )
 
 
 def _columns(subjects: list[_Subject]) -> tuple[list[str], list[str], list[str]]:

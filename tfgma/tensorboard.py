@@ -73,7 +73,7 @@ class FoldLogs:
     def finish(
         self, network: keras.Model, sides: Mapping[str, tf.data.Dataset], validated: Predictions
     ) -> None:
-        """Writes what is known once the fold's best network is.
+        """Writes what is known once the fold's best network is, with pictures of its answers.
 
         Args:
             network: the saved one, by tfgma.outputs.with_features.
@@ -85,6 +85,11 @@ class FoldLogs:
         with writer.as_default(step=0):
             for name, value in best_figures(validated).items():
                 tf.summary.scalar(name, value)
+        writer.close()
+        writer = tf.summary.create_file_writer(str(self.folder / "pictures"))
+        with writer.as_default(step=0):
+            for name, picture in answer_pictures(validated, self.classes, "best epoch").items():
+                tf.summary.image(f"best/{name}", picture[None])
         writer.close()
         write_projector(self.folder, network, sides, self.classes, self.fold)
 
@@ -181,19 +186,24 @@ class Pictures(_Writing):
         """Keras calls this."""
         if not (epoch + 1) % self._every:
             answers = predict(self._network, self._validation, self._classes, 0, "val")
-            title = f"validation clips, epoch {epoch + 1}"
-            labels, probabilities = answers.labels, answers.probabilities
-            matrix = np.zeros((len(self._classes), len(self._classes)), int)
-            np.add.at(matrix, (labels, probabilities.argmax(axis=1)), 1)
-            pictures = {
-                "confusion matrix": confusion_picture(matrix, self._classes, title),
-                "ROC": roc_picture(labels, probabilities, self._classes, title),
-                "reliability": reliability_picture(labels, probabilities, title),
-            }
+            pictures = answer_pictures(answers, self._classes, f"epoch {epoch + 1}")
             with self._writer(self._folder).as_default(step=epoch):
                 for name, picture in pictures.items():
                     tf.summary.image(name, picture[None])
         super().on_epoch_end(epoch, logs)
+
+
+def answer_pictures(validated: Predictions, classes: Sequence[str], when: str) -> dict[str, np.ndarray]:
+    """Pictures (H, W, 3) uint8 of what a network answers for the validation side's clips."""
+    title = f"validation clips, {when}"
+    labels, probabilities = validated.labels, validated.probabilities
+    matrix = np.zeros((len(classes), len(classes)), int)
+    np.add.at(matrix, (labels, probabilities.argmax(axis=1)), 1)
+    return {
+        "confusion matrix": confusion_picture(matrix, classes, title),
+        "ROC": roc_picture(labels, probabilities, classes, title),
+        "reliability": reliability_picture(labels, probabilities, title),
+    }
 
 
 def example_strips(

@@ -22,7 +22,7 @@ from tfgma.distillation import refuse_other_folds
 from tfgma.distribution import is_follower
 from tfgma.fitting import FoldTask, sampling_of, train_fold
 from tfgma.losses import class_weights
-from tfgma.processes import run_apart
+from tfgma.processes import KilledError, run_apart
 from tfgma.protocol import protocol_of
 from tfgma.runs import RUN_FILE, RUN_VERSION, environment, fold_folder, read_run, study_of, write_json
 from tfgma.suitability import as_built, refuse_other_build, refuse_unfit
@@ -51,7 +51,7 @@ def train(
             added.
         resume: go on where that training was: finished folds stay, an unfinished one goes on from its last
             whole epoch.
-        distribute: see tfgma.distribution.
+        distribute: see tfgma.distribution; with `resume`, as before.
         isolated: each fold in a process of its own, whose memory goes back at its end. False for callers who
             have changed something in this process.
         progress: told of each epoch, of those of all chosen folds.
@@ -61,7 +61,8 @@ def train(
         RefusedError: no data set there, one of another ClipSpec than the config's, or without a modality that
             the network takes, too few subjects, an unknown fold, a leak (a subject, a group or a recording on
             two sides of a fold), `out` is not empty, or what it holds is of another study; the disk
-            is full; what `tfgma.fitting.train_fold` refuses.
+            is full; what `tfgma.fitting.train_fold` refuses. What is refused before a step is trained leaves
+            no run.
     """
     index = read_index(dataset)
     config = as_built(config, index)
@@ -84,6 +85,7 @@ def train(
         "folds": [vars(split) for split in splits],
         "lock_box": {"subjects": list(protocol.lock_box), "opened": []},
         "backend": keras.backend.backend(),
+        "distribute": distribute,
         "chosen_folds": sorted(chosen),
         "trained_folds": [],
         "environment": environment(),
@@ -101,7 +103,11 @@ def train(
     if is_new:
         _make_new(out, run)
     follows = is_follower(distribute)
-    with full_disk_refused(out, "call tfgma train --resume"), _folder(out, follows=follows) as folder:
+    with (
+        full_disk_refused(out, "call tfgma train --resume"),
+        _gone_unless_begun(out) if is_new else contextlib.nullcontext(),
+        _folder(out, follows=follows) as folder,
+    ):
         if not is_new:
             if folder == out:
                 # Another training may have ended a fold between the reading and the lock.
@@ -136,7 +142,7 @@ def _resumed(found: dict[str, Any], wanted: dict[str, Any], folds: Sequence[int]
     """The run that goes on, with the folds that are asked for beside those that were.
 
     Raises:
-        RefusedError: it is of other data, settings or backend.
+        RefusedError: it is of other data, settings, backend or distribution.
     """
     if found["dataset_sha256"] != wanted["dataset_sha256"]:
         raise RefusedError(
@@ -157,9 +163,17 @@ def _resumed(found: dict[str, Any], wanted: dict[str, Any], folds: Sequence[int]
             f"--resume needs the backend that the run was begun on, {found['backend']}. Received: "
             f"{wanted['backend']}. Choose that, or train into a new folder"
         )
+    # Runs of before do not say.
+    distributed = found.get("distribute", wanted["distribute"])
+    if distributed != wanted["distribute"]:
+        raise RefusedError(
+            f"--resume needs --distribute as the run was begun, {distributed or 'without'}. Received: "
+            f"{wanted['distribute'] or 'without'}. Call it as then, or train into a new folder"
+        )
     again = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "environment": wanted["environment"]}
     return found | {
         "dataset": wanted["dataset"],  # which may have been moved
+        "distribute": distributed,
         "chosen_folds": sorted({*found["chosen_folds"], *folds}),
         "resumed": [*found["resumed"], again],
     }
@@ -180,6 +194,23 @@ def _make_new(out: Path, run: dict[str, Any]) -> None:
         write_json(out / RUN_FILE, run)
     except OSError as error:
         raise RefusedError(f"--out must be writable. Received: {str(out)!r} ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def _gone_unless_begun(out: Path) -> Iterator[None]:
+    """Empties a new run's folder if it is refused before any fold wrote a file."""
+    try:
+        yield
+    except KilledError:  # to be called again as it is
+        raise
+    except RefusedError:
+        if not any(path.is_file() for path in out.glob("*/**/*")):
+            for path in out.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        raise
 
 
 @contextlib.contextmanager

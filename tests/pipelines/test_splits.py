@@ -197,6 +197,19 @@ def test_sites_that_cannot_be_left_out_are_refused(sites, message):
         split_by_site(*people(60), sites, val_share=0.25, seed=0)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.15, 0.2, 0.3, 1 / 3, 0.4, 0.45, 0.5])
+def test_shares_are_what_was_asked_for(share):
+    names = [f"s{number:03d}" for number in range(240)]
+    labels = [f"c{number % 3}" for number in range(240)]
+    locked = lock_away(names, labels, names, share=share, seed=3)
+    assert len(locked) / 240 == pytest.approx(share, rel=0.1, abs=0.005)
+    for fold in split_folds(names, labels, names, folds=4, val_share=share, seed=3):
+        assert len(fold.test) == 60
+        assert len(fold.val) / 180 == pytest.approx(share, rel=0.1, abs=0.01)
+    for fold in split_by_site(names, labels, names, ["a"] * 120 + ["b"] * 120, val_share=share, seed=3):
+        assert len(fold.val) / 120 == pytest.approx(share, rel=0.1, abs=0.015)
+
+
 def test_a_lock_box_holds_every_class_and_whole_groups():
     names, labels, groups = people(60)
     locked = lock_away(names, labels, groups, share=0.2, seed=3)

@@ -66,7 +66,13 @@ def run(tmp_path):
         for test, val in ("ab", "bc", "ca")
     ]
     return SimpleNamespace(
-        content={"trained_folds": [0, 1], "dataset": str(tmp_path), "folds": folds}, videos=videos
+        content={
+            "trained_folds": [0, 1],
+            "dataset": str(tmp_path),
+            "folds": folds,
+            "lock_box": {"subjects": [], "opened": []},
+        },
+        videos=videos,
     )
 
 

@@ -83,6 +83,14 @@ def test_none_where_the_bootstrap_knows_nothing():
     assert bca_interval(0.5, np.array([np.nan, 0.2, 0.4, 0.6]), np.array([0.4, 0.6])) is not None
 
 
+def test_a_calibration_error_has_no_interval():
+    rng = np.random.default_rng(0)
+    labels, probabilities = rng.integers(0, 2, 30), rng.dirichlet([1, 1], 30)
+    found = figure_intervals(labels, probabilities, [f"s{number}" for number in range(30)], ["a", "b"])
+    assert found["ece"] is None
+    assert found["brier"] is not None
+
+
 def test_coverage_at_60_subjects_is_as_promised():
     """A few hundred simulated studies; tests/long has thousands."""
     for found in coverage(studies=300, resamples=500, seed=0).values():

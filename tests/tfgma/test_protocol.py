@@ -34,6 +34,18 @@ def test_a_lock_box_is_on_no_side_and_the_rest_is_tested_once():
     assert sorted(tested) == sorted(everybody - set(protocol.lock_box))
 
 
+def test_whom_the_manifest_tests_is_not_locked_away():
+    index = index_of()
+    for entry in index["videos"]:
+        entry["split"] = "test" if entry["group"] in ("g0", "g1", "g2", "g3") else "train"
+    protocol = protocol_of(index, SplitSettings(scheme="fixed", lock_box=0.25, folds=3))
+    tested = {f"s{number:02d}" for number in range(8)}
+    assert len(protocol.lock_box) == 10
+    for fold in protocol.folds:
+        assert set(fold.test) == tested
+        assert len({*fold.train, *fold.val, *fold.test, *protocol.lock_box}) == 48
+
+
 def test_without_a_lock_box_folds_stay_as_they_were():
     with_none = protocol_of(index_of(), SplitSettings(folds=3))
     assert with_none.lock_box == ()
@@ -78,12 +90,33 @@ def test_a_subject_of_two_sites_is_refused():
     [
         ({"repeats": 2, "scheme": "fixed"}, r"split.repeats needs split.scheme folds or nested"),
         ({"repeats": 2, "from_dataset": True}, r"split.repeats needs"),
-        ({"lock_box": 0.2, "scheme": "fixed"}, r"split.lock_box needs sides that are dealt here"),
+        ({"lock_box": 0.2, "from_dataset": True}, r"split.lock_box needs sides that are dealt here"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(values, message):
     with pytest.raises(RefusedError, match=message):
         parse_settings(values, SplitSettings, "study.yaml")
+
+
+def test_a_subject_of_two_classes_is_refused():
+    index = index_of()
+    index["videos"][1] = index["videos"][1] | {"label": "c1"}
+    with pytest.raises(RefusedError, match=r"must have one label. Received: 's00' with 'c0' and 'c1'"):
+        protocol_of(index, SplitSettings())
+
+
+@pytest.mark.parametrize("side", ["val", "test"])
+def test_a_side_of_the_data_sets_folds_that_has_nobody_left_is_refused(side):
+    index = index_of(12)
+    names = [f"s{number:02d}" for number in range(12)]
+    index["folds"] = [{"train": names[:4], "val": names[4:8], "test": names[8:]}]
+    settings = SplitSettings(from_dataset=True)
+    assert protocol_of(index, settings).folds[0].test == tuple(names[8:])
+    lost = set(index["folds"][0][side])
+    for entry in index["videos"]:
+        entry["shard"] = None if entry["subject"] in lost else entry["shard"]
+    with pytest.raises(RefusedError, match=rf"Received: fold 0 of the data set, whose {side} side has none"):
+        protocol_of(index, settings)
 
 
 def left_out(index):

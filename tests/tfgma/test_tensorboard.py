@@ -98,6 +98,13 @@ def test_pictures_of_answers_are_there_at_their_epochs(logs):
         assert all(len(one) == 1 and one[0].std() > 10 for one in found.values())
 
 
+def test_the_best_epochs_answers_are_pictures_whatever_its_number(logs):
+    for tag in ("confusion matrix", "ROC", "reliability"):
+        ((step, (picture,)),) = pictures(logs / "pictures", f"best/{tag}").items()
+        assert step == 0
+        assert picture.std() > 10
+
+
 def test_example_clips_show_each_class_of_the_train_side(run, logs, dataset):
     index = read_index(dataset)
     side = set(read_run(run)["folds"][1]["train"])

@@ -11,11 +11,12 @@ import tensorflow as tf
 
 import tfgma.fitting
 import tfgma.suitability
+import tfgma.training
 from pipelines.build import read_index
 from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.files import held
 from pipelines.mixing import Mixing
-from pipelines.schema import RefusedError
+from pipelines.schema import Feature, RefusedError
 from tests.in_process import train
 from tests.marks import usual_and_thorough
 from tests.small_network import FOR_IT, HEADS, train_it
@@ -23,7 +24,9 @@ from tests.tfgma.test_study import STUDY, changed
 from tfgma.batches import BatchVideos, InputWait, for_fit
 from tfgma.callbacks import FiniteLoss, Timing
 from tfgma.config import load_study
+from tfgma.distribution import Shares, batches_made, shared_steps, shared_train
 from tfgma.networks import build_network, computing_in
+from tfgma.processes import KilledError
 from tfgma.runs import read_predictions, read_run
 
 QUICK = (
@@ -290,6 +293,61 @@ def test_settings_that_the_data_or_the_network_cannot_give_are_refused_before_an
     with pytest.raises(RefusedError, match=message):
         train(load_study(STUDY, changes), dataset, tmp_path / "run", folds=[0])
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_folds_process_refuses_before_it_trains_leaves_no_run(small, dataset, tmp_path, monkeypatch):
+    study, out = load_study(STUDY, (*QUICK, "train.epochs=1")), tmp_path / "run"
+
+    def refuse(config, classes):
+        raise RefusedError("no such weights")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tfgma.fitting.build_network", refuse)
+        with pytest.raises(RefusedError, match="no such weights"):
+            train(study, dataset, out, folds=[0])
+    assert list(out.iterdir()) == []
+    assert train(study, dataset, out, folds=[0])["trained_folds"] == [0]
+    # What a fold before it has trained stays.
+    with monkeypatch.context() as patch:
+        patch.setattr("tfgma.fitting.build_network", refuse)
+        with pytest.raises(RefusedError, match="no such weights"):
+            train(study, dataset, out, folds=[1], resume=True)
+    assert (out / "fold_0" / "model.keras").exists()
+    assert read_run(out)["trained_folds"] == [0]
+
+
+def test_each_fold_has_a_process_of_its_own(dataset, tmp_path, monkeypatch):
+    apart = []
+
+    def note(function, task, **_):
+        apart.append((function, task.fold))
+        raise KilledError("gone")
+
+    monkeypatch.setattr("tfgma.training.run_apart", note)
+    with pytest.raises(KilledError):
+        tfgma.training.train(load_study(STUDY, QUICK), dataset, tmp_path / "run", folds=[1])
+    assert apart == [(tfgma.fitting.train_fold, 1)]
+    # It is to be called again as it is.
+    assert read_run(tmp_path / "run")["chosen_folds"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("clips", "batch", "devices", "steps"), [(33, 16, 2, 2), (33, 16, 1, 3), (34, 16, 2, 3)]
+)
+def test_batches_are_counted_alike_whether_or_not_devices_share_the_last(clips, batch, devices, steps):
+    """By its number a batch is mixed, and its videos are found; a resumed epoch must have its own."""
+    made = batches_made(clips, batch)
+    assert shared_steps(clips, batch, Shares(devices=devices)) == steps
+    videos = BatchVideos()
+    rows = tf.data.Dataset.range(2 * clips).map(
+        lambda n: ({"x": n}, {Feature.VIDEO: tf.strings.as_string(n)})
+    )
+    epochs = rows.take(clips).batch(batch).concatenate(rows.skip(clips).batch(batch))
+    shared = shared_train(videos.noted(epochs), Shares(devices=devices))
+    assert len(list(shared)) == 2 * steps
+    for epoch in (0, 1):
+        first = videos.of(epoch * made)
+        assert sorted(map(int, first)) == list(range(epoch * clips, epoch * clips + batch))
 
 
 FAMILIES = (
