@@ -12,6 +12,7 @@ import tensorflow as tf
 from pipelines.schema import Feature
 from tfgma.outputs import LOGITS, probabilities_of
 from tfgma.runs import Predictions
+from tfgma.xla import answers_on
 
 Answerer = Callable[[dict[str, np.ndarray]], np.ndarray]
 """Inputs by name, each (B, ...) -> (B, C) float64 probabilities."""
@@ -21,7 +22,7 @@ def answers_of(network: keras.Model) -> Answerer:
     """What `network` answers, as probabilities."""
 
     def answer(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        logits = network.predict_on_batch(inputs)[LOGITS]
+        logits = answers_on(network, inputs)[LOGITS]
         return keras.ops.convert_to_numpy(probabilities_of(np.asarray(logits, np.float64)))
 
     return answer

@@ -27,6 +27,7 @@ from tfgma.preprocessing import make_tools
 from tfgma.runs import MODEL_FILE, fold_folder, read_run, study_of
 from tfgma.saliency import GradCam, integrated_gradients
 from tfgma.weights.pretrained import load_network
+from tfgma.xla import answers_on
 
 SPAN_SECONDS = 1.0
 """A clip's movement is taken away for about so long at a time."""
@@ -320,7 +321,7 @@ class _MapMaker:
     def maps(self, place: int, clip: Clip, inputs: Arrays, baseline: Arrays) -> ClipMaps:
         grad_cam = self._grad_cam(inputs) if self._grad_cam else {}
         attributions = integrated_gradients(self._evidence, inputs, baseline)
-        answers = self._network.predict_on_batch(inputs)
+        answers = answers_on(self._network, inputs)
         attention = {
             name: keras.ops.convert_to_numpy(answers[name])[0]
             for name in ("alpha", "beta")

@@ -57,6 +57,7 @@ from tfgma.stored_inputs import of_stored_inputs
 from tfgma.tensorboard import FoldLogs, example_strips
 from tfgma.tracking import fold_tracking
 from tfgma.weights.pretrained import load_network
+from tfgma.xla import jit_compile
 
 EVALUATION_BATCH = 32
 
@@ -282,6 +283,7 @@ def _compiled(
         # Rows that only fill up a batch for several devices have no weight.
         metrics=accuracy if shares.devices == 1 else None,
         weighted_metrics=accuracy if shares.devices > 1 else None,
+        jit_compile=jit_compile(),
     )
     return trainer
 

@@ -21,6 +21,7 @@ from tfgma.inference import TFLiteModel
 from tfgma.preprocessing import flow_network
 from tfgma.runs import read_run, study_of
 from tfgma.tflite import convert, save_signature
+from tfgma.xla import answers_on
 
 MOST_PX = 0.01
 """What the file's flow may be off from the network's; a stored flow has steps of a tenth of a pixel."""
@@ -50,7 +51,7 @@ def write_flow(task: ConversionTask, tell: Callable[..., None]) -> dict[str, Any
     model = TFLiteModel(content, output=FLOW)
     worst = 0.0
     for pair in _pairs(flow.inputs[0].shape[1]):
-        expected = keras.ops.convert_to_numpy(flow.predict_on_batch(pair)[FLOW])[0]
+        expected = keras.ops.convert_to_numpy(answers_on(flow, pair)[FLOW])[0]
         worst = max(worst, float(np.abs(model(pair) - expected).max()))
     if not worst <= MOST_PX:
         raise RefusedError(

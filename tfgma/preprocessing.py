@@ -23,6 +23,7 @@ from tfgma.models.u2net import u2net
 from tfgma.network_flow import NetworkFlow
 from tfgma.weights.layout import load_tensors
 from tfgma.weights.pretrained import read_tensors
+from tfgma.xla import answers_on
 
 RAFT = {"raft_large": raft_large, "raft_small": raft_small}
 STRIDE = 8
@@ -78,7 +79,7 @@ def network_flow(config: BuildConfig) -> NetworkFlow:
     network = flow_network(config)
 
     def answer(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        answers = network.predict_on_batch({"frame0": first, "frame1": second})
+        answers = answers_on(network, {"frame0": first, "frame1": second})
         return keras.ops.convert_to_numpy(answers["flow"])
 
     return NetworkFlow(config.clip.size, network.inputs[0].shape[1], answer)
@@ -141,7 +142,7 @@ class U2NetSegmenter:
         """(H, W, 3) uint8 RGB -> (H, W) bool."""
         square = cv2.resize(frame, (self._size, self._size), interpolation=cv2.INTER_AREA)
         bright = square.astype(np.float32) / max(1, int(square.max()))
-        answer = self._network.predict_on_batch({"image": ((bright - IMAGENET_MEAN) / IMAGENET_STD)[None]})
+        answer = answers_on(self._network, {"image": ((bright - IMAGENET_MEAN) / IMAGENET_STD)[None]})
         salience = keras.ops.convert_to_numpy(answer["d0"])[0, ..., 0]
         spread = float(salience.max() - salience.min())
         even = (salience - salience.min()) / max(spread, 1e-6)
@@ -175,7 +176,7 @@ class OpenPoseEstimator:
             load_tensors(self._network, self._tensors)
         # The published weights were trained on BGR.
         bgr = wide[..., ::-1].astype(np.float32) / 256 - 0.5
-        answer = self._network.predict_on_batch({"image": bgr[None]})
+        answer = answers_on(self._network, {"image": bgr[None]})
         heatmap, paf = (keras.ops.convert_to_numpy(answer[name])[0] for name in ("heatmap", "paf"))
         people = decode_people(heatmap, paf)
         if not len(people):

@@ -22,6 +22,7 @@ from tfgma.outputs import FEATURES
 from tfgma.pictures import clip_strip, confusion_picture, reliability_picture, roc_picture
 from tfgma.runs import Predictions
 from tfgma.scores import poolings, scores_by
+from tfgma.xla import answers_on
 
 EXAMPLES = 3
 """Example clips of each class, of as many subjects."""
@@ -277,7 +278,7 @@ def _subjects(network: keras.Model, data: tf.data.Dataset) -> Iterator[tuple[str
     features: dict[str, list[np.ndarray]] = defaultdict(list)
     labels: dict[str, int] = {}
     for inputs, meta in data.as_numpy_iterator():
-        batch = keras.ops.convert_to_numpy(network.predict_on_batch(inputs)[FEATURES]).astype(np.float64)
+        batch = keras.ops.convert_to_numpy(answers_on(network, inputs)[FEATURES]).astype(np.float64)
         for row, name, label in zip(batch, meta[Feature.SUBJECT], meta[Feature.LABEL], strict=True):
             features[name.decode()].append(row)
             labels[name.decode()] = int(label)

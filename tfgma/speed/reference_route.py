@@ -22,6 +22,7 @@ from pipelines.config import BuildConfig
 from pipelines.flow import FlowEstimator, quantize_flow
 from tfgma.models.openpose import openpose
 from tfgma.models.u2net import u2net
+from tfgma.xla import answers_on
 
 POSE_EVERY = 30
 POSE_LONG_SIDE_PX = 368
@@ -73,7 +74,7 @@ class ReferenceRoute:
             frames = [cv2.imread(str(file)) for file in some]
             squares = [cv2.resize(frame, (MASK_SIDE_PX, MASK_SIDE_PX)) for frame in frames]
             batch = np.stack(squares).astype(np.float32) / 255
-            answers = keras.ops.convert_to_numpy(self._u2net.predict_on_batch({"image": batch})["d0"])
+            answers = keras.ops.convert_to_numpy(answers_on(self._u2net, {"image": batch})["d0"])
             for file, frame, salience in zip(some, frames, answers[..., 0], strict=True):
                 mask = cv2.resize(salience, frame.shape[1::-1])[..., None]
                 cv2.imwrite(str(out / file.name), (frame * mask).astype(np.uint8))
@@ -100,7 +101,7 @@ class ReferenceRoute:
         wide = cv2.copyMakeBorder(scaled, 0, down, 0, right, cv2.BORDER_REPLICATE)
         if self._openpose is None:
             self._openpose = openpose(wide.shape)
-        self._openpose.predict_on_batch({"image": wide[None].astype(np.float32) / 256 - 0.5})
+        answers_on(self._openpose, {"image": wide[None].astype(np.float32) / 256 - 0.5})
 
     def _flows(self, files: list[Path], rate: float, out: Path) -> None:
         out.mkdir()

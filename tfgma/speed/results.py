@@ -24,6 +24,7 @@ def kept(out: Path, name: str, found: Mapping[str, Any], command: str) -> dict[s
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     content = {"command": command, "machine": machine(), "versions": versions, **found}
+    out.mkdir(parents=True, exist_ok=True)
     write_json(out / f"{name}.json", content)
     return content
 

@@ -76,6 +76,7 @@ def _keras_turn(size: dict[str, int]) -> Callable[[], float]:
     import keras
 
     from tfgma.models.two_stream import TwoStream
+    from tfgma.xla import jit_compile
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -94,6 +95,7 @@ def _keras_turn(size: dict[str, int]) -> Callable[[], float]:
     network.compile(
         keras.optimizers.AdamW(1e-5, weight_decay=1e-4, amsgrad=True),
         {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+        jit_compile=jit_compile(),
     )
     return _timed(lambda: network.train_on_batch(inputs, labels))
 
