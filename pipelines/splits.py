@@ -329,7 +329,7 @@ def _nearest(share: float) -> tuple[int, int]:
     """(a, b) with a / b within a tenth of `share`, which is above 0; the least b."""
     return next(
         (round(share * parts), parts)
-        for parts in itertools.count(2)
+        for parts in itertools.count(max(2, math.floor(1 / (1.1 * share))))
         if abs(round(share * parts) / parts - share) <= share / 10
     )
 

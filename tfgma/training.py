@@ -105,8 +105,8 @@ def train(
     follows = is_follower(distribute)
     with (
         full_disk_refused(out, "call tfgma train --resume"),
-        _gone_unless_begun(out) if is_new else contextlib.nullcontext(),
         _folder(out, follows=follows) as folder,
+        _gone_unless_begun(out) if is_new else contextlib.nullcontext(),
     ):
         if not is_new:
             if folder == out:

@@ -210,6 +210,11 @@ def test_shares_are_what_was_asked_for(share):
         assert len(fold.val) / 120 == pytest.approx(share, rel=0.1, abs=0.015)
 
 
+def test_a_share_of_nobody_is_refused():
+    with pytest.raises(RefusedError, match=r"lock box of 0%. Received: 10 of class .* Raise split.lock_box"):
+        lock_away(*people(60), share=1e-9, seed=0)
+
+
 def test_a_lock_box_holds_every_class_and_whole_groups():
     names, labels, groups = people(60)
     locked = lock_away(names, labels, groups, share=0.2, seed=3)
