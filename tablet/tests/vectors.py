@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 
@@ -22,6 +25,7 @@ from pipelines.pose import JointSmoother
 from pipelines.quality import Figures, reasons_against, sharpness
 from pipelines.schema import ClipSpec
 from pipelines.squares import Square
+from pipelines.video_pixels import Canvas
 from pipelines.video_times import Damage, DecodeReport, steady_times
 from tfgma.bundle import CalibrationDescription
 from tfgma.verdict import verdict
@@ -59,10 +63,54 @@ def figures(rng: np.random.Generator) -> Figures:
     return Figures(**(values | {"camera_speed": None if rng.random() < 0.3 else values["camera_speed"]}))
 
 
+# Two, three and more rows to one, of luma and of colour; odd sides; hardly any scaling.
+SCALINGS = (
+    *((186, 164, 180, "libx264"), (160, 120, 80, "libx264"), (200, 150, 160, "libvpx-vp9")),
+    *((192, 108, 64, "libx264"), (91, 61, 80, "libvpx-vp9"), (61, 90, 30, "libvpx-vp9")),
+    *((200, 150, 160, "libx264"), (130, 128, 128, "libx264"), (160, 120, 80, "libvpx-vp9")),
+)
+SITINGS = {"libx264": "left", "libvpx-vp9": "middle"}
+MATRICES = {"bt709": 1, "smpte170m": 6}
+
+
+def decoded(picture: np.ndarray, codec: str) -> av.VideoFrame:
+    """A frame of a video of the picture, (H, W, 3) uint8."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = picture.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    file.seek(0)
+    with av.open(file) as container:
+        return next(container.decode(video=0))
+
+
+def scaled_pictures(rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Decoded frames, and what Python's scaling makes of them."""
+    found = []
+    square = SimpleNamespace(sample_aspect_ratio=1, codec_context=None)
+    for number, (width, height, long_side, codec) in enumerate(SCALINGS):
+        frame = decoded(smooth_picture(rng, height, width), codec)
+        planes = [
+            np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width].ravel().tolist()
+            for plane in frame.planes
+        ]
+        name, full = list(MATRICES)[number % 2], number % 3 == 1
+        frame.colorspace, frame.color_range = MATRICES[name], 2 if full else 1
+        pixels = Canvas(square, long_side).paint(frame)
+        found.append(
+            {"width": width, "height": height, "long_side": long_side, "planes": planes, "full": full}
+            | {"matrix": name, "siting": SITINGS[codec], "pixels": pixels.ravel().tolist()}
+        )
+    return found
+
+
 def vectors() -> dict[str, Any]:
     """Inputs and answers by name."""
     rng = np.random.default_rng(5)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"scalings": scaled_pictures(np.random.default_rng(6))}
     square = Square(81.5, 60.25, 37.0, 90.0)
     found["square"] = {"square": vars(square), "size": 64, "matrix": square.pixel_matrix(64).ravel().tolist()}
     joints = poses(rng, 30)

@@ -1,5 +1,6 @@
 /** Upright RGB pictures from a decoder's luma and colour planes (pipelines/video_pixels.py, FFmpeg's swscale). */
 
+import { scaledRgb, type Siting } from "./scaling";
 import { roundHalfEven } from "./schema";
 import type { Picture } from "./vision";
 
@@ -21,8 +22,9 @@ export interface Planes {
   y: Plane;
   u: Plane;
   v: Plane;
-  /** As the decoder names it; null where it does not. */
+  /** As the file names it; null where it does not. */
   matrix: string | null;
+  siting: Siting;
   fullRange: boolean;
 }
 
@@ -54,20 +56,18 @@ function weightsOf(planes: Planes): number[] {
 
 /** The planes as RGB of a size. */
 export function toRgb(planes: Planes, { width, height }: Size): Picture {
-  // Eighths of a level, as FFmpeg's vector code has them on its way.
-  const luma = eighths(planes.y, width, height);
-  const isScaled = planes.y.width !== width || planes.y.height !== height;
-  const [across, down] = [Math.ceil(width / 2), isScaled ? height : Math.ceil(height / 2)];
-  const [cu, cv] = [eighths(planes.u, across, down), eighths(planes.v, across, down)];
+  if (planes.y.width !== width || planes.y.height !== height)
+    return { width, height, channels: 3, data: scaledRgb(planes, { width, height }, weightsOf(planes)) };
+  const across = Math.ceil(width / 2);
+  const [luma, cu, cv] = [planes.y, planes.u, planes.v].map(eighths);
   const full = planes.fullRange;
   const inner = (weight: number) => ((full ? Math.trunc((weight * 224) / 255) : weight) * 8192 + 32768) >> 16;
   const [rv, bu, gu, gv] = weightsOf(planes).map(inner);
   const gain = ((full ? 65536 : Math.trunc((65536 * 255) / 219)) * 8192 + 32768) >> 16;
   const black = full ? 0 : 128;
   const data = new Uint8ClampedArray(width * height * 3);
-  const half = down === height ? 0 : 1;
   for (let y = 0, i = 0, o = 0; y < height; y++) {
-    const row = (y >> half) * across;
+    const row = (y >> 1) * across;
     for (let x = 0; x < width; x++, i++, o += 3) {
       const c = row + (x >> 1);
       const [u, v] = [cu[c] - 1024, cv[c] - 1024];
@@ -80,68 +80,12 @@ export function toRgb(planes: Planes, { width, height }: Size): Picture {
   return { width, height, channels: 3, data: new Uint8Array(data.buffer) };
 }
 
-function eighths(plane: Plane, width: number, height: number): Int16Array {
-  const { data, offset, stride, step } = plane;
+/** Eighths of a level, as FFmpeg's vector code has them on its way. */
+function eighths({ data, offset, stride, step, width, height }: Plane): Int16Array {
   const out = new Int16Array(width * height);
-  if (plane.width === width && plane.height === height) {
-    for (let y = 0, i = 0; y < height; y++)
-      for (let x = 0, at = offset + y * stride; x < width; x++, at += step) out[i++] = data[at] << 3;
-    return out;
-  }
-  const [columns, rows] = [shares(plane.width, width), shares(plane.height, height)];
-  const narrow = new Float32Array(width * plane.height);
-  for (let y = 0, i = 0; y < plane.height; y++)
-    for (let x = 0; x < width; x++) {
-      const { first, parts } = columns[x];
-      let sum = 0;
-      let at = offset + y * stride + first * step;
-      for (let k = 0; k < parts.length; k++, at += step) sum += parts[k] * data[at];
-      narrow[i++] = sum;
-    }
-  for (let y = 0; y < height; y++) {
-    const { first, parts } = rows[y];
-    for (let x = 0; x < width; x++) {
-      let sum = 0;
-      // FFmpeg cuts each row's part to whole eighths.
-      for (let k = 0; k < parts.length; k++)
-        sum += Math.floor(8 * parts[k] * narrow[(first + k) * width + x]);
-      out[y * width + x] = sum;
-    }
-  }
+  for (let y = 0, i = 0; y < height; y++)
+    for (let x = 0, at = offset + y * stride; x < width; x++, at += step) out[i++] = data[at] << 3;
   return out;
-}
-
-interface Share {
-  first: number;
-  parts: Float32Array;
-}
-
-const known = new Map<string, Share[]>();
-
-/** What each of `to` values takes of which of `from` values: the area they share; linear where there are more. */
-function shares(from: number, to: number): Share[] {
-  const key = `${from} ${to}`;
-  const before = known.get(key);
-  if (before) return before;
-  const ratio = from / to;
-  const made = Array.from({ length: to }, (_, n): Share => {
-    if (ratio <= 1) {
-      const place = Math.min(from - 1, Math.max(0, (n + 0.5) * ratio - 0.5));
-      const first = Math.min(Math.max(0, from - 2), Math.floor(place));
-      return {
-        first,
-        parts: from === 1 ? new Float32Array([1]) : new Float32Array([1 - place + first, place - first]),
-      };
-    }
-    const [begin, end] = [n * ratio, Math.min(from, (n + 1) * ratio)];
-    const first = Math.floor(begin);
-    const parts = new Float32Array(Math.ceil(end - 1e-9) - first);
-    for (let k = 0; k < parts.length; k++)
-      parts[k] = (Math.min(end, first + k + 1) - Math.max(begin, first + k)) / (end - begin);
-    return { first, parts };
-  });
-  known.set(key, made);
-  return made;
 }
 
 /** A picture turned clockwise by quarters. */

@@ -110,7 +110,7 @@ async function canDecode(request: { file: Blob; bySeeking: boolean }): Promise<b
 /** Frames by WebCodecs; says how the browser gave them. */
 async function decoded(file: Blob, build: BuildConfig, decode: DecodeReport, use: Use): Promise<string> {
   const opened = await openVideo(file);
-  const canvas = new Canvas(build.long_side_px, opened.matrix);
+  const canvas = new Canvas(build.long_side_px, opened.colors);
   const sampler = new GridSampler<VideoSample>(
     build.clip.fps,
     (index) => isWanted(index, build),

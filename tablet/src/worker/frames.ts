@@ -29,10 +29,15 @@ const RESTART_MILLISECONDS = 500;
 export interface Opened {
   track: InputVideoTrack;
   seconds: number;
-  /** Of the colours, where the file names one. */
-  matrix: string | null;
+  colors: Colors;
   close(): void;
 }
+
+/** What the file tells of its colours: the matrix, where it names one, and where among the luma they lie. */
+export type Colors = Pick<Planes, "matrix" | "siting">;
+
+/** Codecs whose colours lie on the left one of two values of luma, unless a file says otherwise, as few do. */
+const LEFT_CODECS = ["avc", "hevc"];
 
 /** Opens a file; refuses what is no video that this browser decodes. */
 export async function openVideo(file: Blob): Promise<Opened> {
@@ -55,7 +60,9 @@ export async function openVideo(file: Blob): Promise<Opened> {
     input.dispose();
     throw new RefusedError("codec", { codec });
   }
-  return { track, seconds, matrix: await namedMatrix(track), close: () => input.dispose() };
+  const siting = LEFT_CODECS.includes(track.codec ?? "") ? "left" : "middle";
+  const colors: Colors = { matrix: await namedMatrix(track), siting };
+  return { track, seconds, colors, close: () => input.dispose() };
 }
 
 /** Of the container, else of an H.264 stream's own header. */
@@ -110,16 +117,15 @@ export class Canvas {
   /** How the browser gave the first frame. */
   source = "";
 
-  /** `matrix`: of the colours, where the file names one. */
   constructor(
     private readonly longSidePx: number,
-    private readonly matrix: string | null,
+    private readonly colors: Colors,
   ) {}
 
   async paint(sample: VideoSample): Promise<Picture> {
     const square = { width: sample.squarePixelWidth, height: sample.squarePixelHeight };
     this.size ??= workingSize(square.width, square.height, this.longSidePx);
-    const planes = await planesOf(sample, this.matrix);
+    const planes = await planesOf(sample, this.colors);
     this.source ||= `${sample.format} ${planes?.matrix} ${planes?.fullRange ? "full" : "limited"}`;
     const picture = planes ? toRgb(planes, this.size) : painted(sample, this.size);
     const upright = turned(picture, sample.rotation);
@@ -128,7 +134,7 @@ export class Canvas {
 }
 
 /** Luma and colour as they were decoded; null of other formats. */
-async function planesOf(sample: VideoSample, matrix: string | null): Promise<Planes | null> {
+async function planesOf(sample: VideoSample, colors: Colors): Promise<Planes | null> {
   const { format } = sample;
   if (format !== "I420" && format !== "NV12") return null;
   const { width, height } = sample.visibleRect;
@@ -147,7 +153,7 @@ async function planesOf(sample: VideoSample, matrix: string | null): Promise<Pla
     format === "I420"
       ? [plane(1, across, down), plane(2, across, down)]
       : [plane(1, across, down, 2), plane(1, across, down, 2, 1)];
-  return { y: plane(0, width, height), u, v, matrix, fullRange: sample.colorSpace.fullRange ?? false };
+  return { y: plane(0, width, height), u, v, ...colors, fullRange: sample.colorSpace.fullRange ?? false };
 }
 
 /** By the browser's own conversion, for formats whose planes are not read here. */

@@ -11,6 +11,7 @@ import { quantizeFlow } from "../../src/pipeline/flow";
 import { clipInputs } from "../../src/pipeline/inputs";
 import { countOnes } from "../../src/pipeline/masks";
 import type { CV } from "../../src/pipeline/opencv";
+import { type Plane, toRgb, workingSize } from "../../src/pipeline/pixels";
 import { JointSmoother } from "../../src/pipeline/pose";
 import { type Figures, type QualityLimits, reasonsAgainst, sharpness } from "../../src/pipeline/quality";
 import { pixelMatrix } from "../../src/pipeline/squares";
@@ -42,6 +43,17 @@ test("a square's matrix", () => {
     sidePx: square.side_px,
   };
   close(pixelMatrix(given, size), matrix, 1e-9);
+});
+
+test("scaled pictures are the same to the byte", () => {
+  for (const { width, height, long_side, planes, matrix, siting, full, pixels } of python.scalings) {
+    const [y, u, v] = (planes as number[][]).map((values, n): Plane => {
+      const [w, h] = n ? [Math.ceil(width / 2), Math.ceil(height / 2)] : [width, height];
+      return { data: Uint8Array.from(values), offset: 0, stride: w, step: 1, width: w, height: h };
+    });
+    const found = toRgb({ y, u, v, matrix, siting, fullRange: full }, workingSize(width, height, long_side));
+    close(found.data, pixels, 0);
+  }
 });
 
 test("alignment of sampled poses", () => {
