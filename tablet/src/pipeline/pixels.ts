@@ -1,6 +1,6 @@
 /** Upright RGB pictures from a decoder's luma and colour planes (pipelines/video_pixels.py, FFmpeg's swscale). */
 
-import { scaledRgb, type Siting } from "./scaling";
+import { scaledRgb } from "./scaling";
 import { roundHalfEven } from "./schema";
 import type { Picture } from "./vision";
 
@@ -16,6 +16,9 @@ export interface Plane {
   width: number;
   height: number;
 }
+
+/** Where a colour lies among the two values of luma that share it, across: on the left one, or between both. */
+export type Siting = "left" | "middle";
 
 /** Luma with two planes of colour of half the width and height. */
 export interface Planes {

@@ -1,5 +1,7 @@
 /** FFmpeg's scaler (swscale, by areas, to RGB) in whole numbers, so that a scaled picture is Python's to the byte. */
 
+import type { Plane, Planes, Siting, Size } from "./pixels";
+
 /** What each new value takes of the old ones: `count` weights from `first` on. */
 interface Taps {
   first: Int32Array;
@@ -18,9 +20,6 @@ const STEP = { [ACROSS]: 4, [DOWN]: 2 };
 const LEAST_SHARE = 0.002;
 
 const known = new Map<string, Taps>();
-
-/** Where a colour lies among the two values of luma that share it, across: on the left one, or between both. */
-export type Siting = "left" | "middle";
 
 /** The taps that make `from` values `to`, whose weights sum to `one`. */
 function tapsOf(from: number, to: number, one: typeof ACROSS | typeof DOWN, siting: Siting = "middle"): Taps {
@@ -137,19 +136,9 @@ function withBorders({ first, weights }: Exact, from: number, one: number): Taps
   return { first: Int32Array.from(first), count, weights: whole };
 }
 
-/** 8-bit values of a picture's plane, `stride` bytes a row, `step` bytes from one to the next. */
-interface Values {
-  data: Uint8Array;
-  offset: number;
-  stride: number;
-  step: number;
-  width: number;
-  height: number;
-}
-
 /** Rows of `width` values of 15 bits. */
 function narrowed(
-  { data, offset, stride, step, width: from, height }: Values,
+  { data, offset, stride, step, width: from, height }: Plane,
   width: number,
   siting: Siting,
 ): Int16Array {
@@ -209,11 +198,7 @@ function wayOf(luma: Taps, color: Taps): Way {
  *
  * @param weights red of V, blue of U, green of U and of V, in 1/65536, of limited range.
  */
-export function scaledRgb(
-  planes: { y: Values; u: Values; v: Values; siting: Siting; fullRange: boolean },
-  { width, height }: { width: number; height: number },
-  weights: readonly number[],
-): Uint8Array {
+export function scaledRgb(planes: Planes, { width, height }: Size, weights: readonly number[]): Uint8Array {
   const { y: luma, u, v, siting, fullRange } = planes;
   const across = Math.ceil(width / 2);
   const ly = narrowed(luma, width, "middle");
