@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import tfgma.fitting
 from pipelines.build import read_index
 from pipelines.files import held
 from pipelines.schema import RefusedError
@@ -19,6 +20,9 @@ from tests.tfgma.test_study import changed
 from tests.tfgma.test_training import QUICK, STUDY
 from tfgma.cli.main import cli
 from tfgma.config import load_study
+from tfgma.distribution import Shares
+from tfgma.fitting import sampling_of
+from tfgma.protocol import protocol_of
 from tfgma.runs import read_run, write_json
 
 EPOCHS = 6
@@ -95,6 +99,22 @@ def test_a_stopped_training_ends_as_one_that_was_not(option, dataset, tmp_path):
     assert not list((tmp_path / "run").rglob("checkpoint*"))
     rows = whole["fold_0/history.csv"].decode().splitlines()
     assert len(rows) - 1 == (3 if option == "early end" else EPOCHS)
+
+
+@pytest.mark.thorough
+def test_devices_that_leave_an_epochs_last_batch_out_change_nothing(dataset, tmp_path, monkeypatch):
+    """Batches are mixed by their numbers, which count those that are too small for a step, too."""
+    index = read_index(dataset)
+    study = load_study(STUDY, SETTINGS)
+    clips = sum(sampling_of(study, index, protocol_of(index, study.split).folds[0]).class_counts().values())
+    devices = next(count for count in range(3, clips) if clips % count)
+    study = load_study(STUDY, (*SETTINGS, f"train.batch_size={devices}"))
+    monkeypatch.setattr(tfgma.fitting, "spread", lambda _: contextlib.nullcontext(Shares(devices=devices)))
+    train(study, dataset, tmp_path / "whole", folds=[0])
+    with pytest.raises(KeyboardInterrupt):
+        train(study, dataset, tmp_path / "stopped", folds=[0], progress=stop_after(3, 0))
+    train(study, dataset, tmp_path / "stopped", resume=True)
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
 
 
 @pytest.mark.thorough
