@@ -215,9 +215,13 @@ def file_digest(path: Path) -> str | None:
 
 
 def write_index(out: Path, index: dict[str, Any]) -> None:
-    """Writes dataset.json, all of it or nothing."""
-    with written_whole(out / INDEX) as temporary:
-        temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    """Writes dataset.json, all of it or nothing; a video a line, so that no text of all is held in memory."""
+    head = json.dumps({key: value for key, value in index.items() if key != "videos"}, indent=1)
+    with written_whole(out / INDEX) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(head.removesuffix("\n}") + ',\n "videos": [')
+        for number, video in enumerate(index["videos"]):
+            file.write((",\n  " if number else "\n  ") + json.dumps(video))
+        file.write("\n ]\n}\n")
 
 
 def read_index(dataset: Path) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pipelines import build
-from pipelines.build import BuildReport, build_dataset, file_digest, read_index
+from pipelines.build import INDEX, BuildReport, build_dataset, file_digest, read_index, write_index
 from pipelines.config import BuildConfig, parse_settings
 from pipelines.records import read_shard
-from pipelines.schema import ClipSpec, RefusedError
+from pipelines.schema import FORMAT_VERSION, ClipSpec, RefusedError
 from pipelines.workers import LocalCrew
 from tests.conftest import numbered_frames, write_video
 from tests.faults import CHEAP, cheap_tools, tools_that_cannot_be_had, write_sources
@@ -460,3 +460,13 @@ def test_what_a_worker_left_behind_goes_when_the_build_ends(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert [path.name for path in (tmp_path / "shards").iterdir()] == ["whole.tfrecord"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_dataset_json_holds_a_video_a_line(count, tmp_path):
+    videos = [{"id": f"s{number}", "other": {"site": "A\n"}} for number in range(count)]
+    index = {"format_version": FORMAT_VERSION, "videos": videos, "classes": ["a", "b"]}
+    write_index(tmp_path, index)
+    assert read_index(tmp_path) == index
+    lines = (tmp_path / INDEX).read_text().splitlines()
+    assert [json.loads(line.strip(", ")) for line in lines if "other" in line] == videos

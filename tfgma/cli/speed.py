@@ -15,7 +15,11 @@ from tfgma.cli.data import JSON, PATH, WORKERS
 
 OUT = click.argument("out", type=PATH)
 SUBJECTS = click.option(
-    "--subjects", type=click.IntRange(min=3), default=3, show_default=True, help="Generated infants."
+    "--subjects",
+    type=click.IntRange(min=3),
+    default=4,
+    show_default=True,
+    help="Generated infants; a multiple of --workers keeps all of them busy.",
 )
 SECONDS = click.option(
     "--seconds", type=click.FloatRange(min=6), default=60.0, show_default=True, help="Of each video."
@@ -179,8 +183,17 @@ def input_pipeline(
 @ROUNDS
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Of each.")
 @click.option("--compiled/--no-compiled", default=True, show_default=True, help="Also by torch.compile.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of each.",
+)
 @JSON
-def train(out: Path, backend: str, rounds: int, threads: int, compiled: bool, as_json: bool) -> None:
+def train(
+    out: Path, backend: str, rounds: int, threads: int, compiled: bool, precision: str, as_json: bool
+) -> None:
     """A training step of the published two-stream network: by Keras, and by PyTorch, in turn.
 
     \b
@@ -189,7 +202,13 @@ def train(out: Path, backend: str, rounds: int, threads: int, compiled: bool, as
     """
     from tfgma.speed.train import measure_train
 
-    options: dict[str, Any] = {"backend": backend, "rounds": rounds, "threads": threads, "compiled": compiled}
+    options: dict[str, Any] = {
+        "backend": backend,
+        "rounds": rounds,
+        "threads": threads,
+        "compiled": compiled,
+        "precision": precision,
+    }
     _measured("train", out, as_json, lambda tell: measure_train(**options, tell=tell))
 
 

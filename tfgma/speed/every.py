@@ -17,7 +17,7 @@ from tfgma.speed.preprocess import measure_preprocess
 from tfgma.speed.results import kept
 from tfgma.speed.train import measure_train
 
-SUBJECTS, SECONDS, REFERENCE_SECONDS, CLIPS, THREADS = 3, 60.0, 2.0, 12, 2
+SUBJECTS, SECONDS, REFERENCE_SECONDS, CLIPS, THREADS = 4, 60.0, 2.0, 12, 2
 PICTURE = "all.png"
 INFER_PEERS = ("torch", "torch-compiled", "onnx", "onnx-int8")
 

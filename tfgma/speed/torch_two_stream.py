@@ -11,7 +11,14 @@ BLOCKS = (3, 4, 6, 3)
 
 
 def training_step(
-    batch: int, size: int, channels: int, classes: int, *, compiled: bool, threads: int
+    batch: int,
+    size: int,
+    channels: int,
+    classes: int,
+    *,
+    compiled: bool,
+    threads: int,
+    bfloat16: bool,
 ) -> Callable[[], Any]:
     """A function that does one step of two ResNet-50, joined by a 1x1 convolution, on made clips.
 
@@ -25,6 +32,7 @@ def training_step(
         classes: of the answer.
         compiled: by torch.compile.
         threads: of PyTorch.
+        bfloat16: by torch.autocast, which leaves the weights in float32.
 
     Raises:
         RefusedError: PyTorch is not installed.
@@ -40,7 +48,9 @@ def training_step(
     optimizer = torch.optim.AdamW(network.parameters(), 1e-5, weight_decay=1e-4, amsgrad=True, fused=True)
 
     def loss_of(image: Any, flow: Any) -> Any:
-        return torch.nn.functional.cross_entropy(network(image, flow), labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            logits = network(image, flow)
+        return torch.nn.functional.cross_entropy(logits.float(), labels)
 
     forward = torch.compile(loss_of) if compiled else loss_of
 

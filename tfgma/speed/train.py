@@ -19,7 +19,13 @@ WARM_UP_STEPS = 2
 
 
 def measure_train(
-    *, backend: str, rounds: int, threads: int, compiled: bool, tell: Callable[[int, int, str], None]
+    *,
+    backend: str,
+    rounds: int,
+    threads: int,
+    compiled: bool,
+    precision: str = "float32",
+    tell: Callable[[int, int, str], None],
 ) -> dict[str, Any]:
     """Seconds of a step of 4 clips, 224 px and 60 flow channels, in turn.
 
@@ -30,6 +36,7 @@ def measure_train(
         rounds: turns of each.
         threads: of each.
         compiled: whether `torch_compiled` takes part; compiling takes minutes.
+        precision: of all, float32 or mixed_bfloat16.
         tell: is told.
 
     Returns:
@@ -42,24 +49,25 @@ def measure_train(
     size = {"batch": BATCH, "size": SIZE, "channels": CHANNELS, "classes": CLASSES, "threads": threads}
     environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     ours = environment | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    ways: dict[str, tuple[Any, dict[str, Any], dict[str, str]]] = {
-        "keras": (_keras_turn, size, ours),
-        "torch": (_torch_turn, size | {"compiled": False}, environment),
+    ways: dict[str, tuple[Any, dict[str, Any], str, dict[str, str]]] = {
+        "keras": (_keras_turn, size, precision, ours),
+        "torch": (_torch_turn, size | {"compiled": False}, precision, environment),
     }
     if compiled:
-        ways["torch_compiled"] = (_torch_turn, size | {"compiled": True}, environment)
+        ways["torch_compiled"] = (_torch_turn, size | {"compiled": True}, precision, environment)
     missing = {}
     with contextlib.ExitStack() as stack:
         turns = {}
-        for number, (name, (make, options, variables)) in enumerate(ways.items()):
+        for number, (name, (make, *options, variables)) in enumerate(ways.items()):
             tell(number, len(ways) + rounds, f"{name}: first steps")
             try:
-                turns[name] = stack.enter_context(Waiting(name, make, options, environment=variables)).turn
+                turns[name] = stack.enter_context(Waiting(name, make, *options, environment=variables)).turn
             except RefusedError as error:
                 missing[name] = str(error)
         taken = interleaved(turns, rounds, lambda turn: tell(len(ways) + turn, len(ways) + rounds, "turns"))
     return {
         "backend": backend,
+        "precision": precision,
         "ratios": {
             f"train_vs_{'torch_eager' if name == 'torch' else 'torch_compile'}": times_as_fast(
                 found, taken["keras"]
@@ -72,10 +80,11 @@ def measure_train(
     }
 
 
-def _keras_turn(size: dict[str, int]) -> Callable[[], float]:
+def _keras_turn(size: dict[str, int], precision: str) -> Callable[[], float]:
     import keras
 
     from tfgma.models.two_stream import TwoStream
+    from tfgma.networks import computing_in
     from tfgma.xla import jit_compile
 
     if keras.backend.backend() == "tensorflow":
@@ -91,7 +100,8 @@ def _keras_turn(size: dict[str, int]) -> Callable[[], float]:
         "flow": rng.random((*side, size["channels"]), np.float32),
     }
     labels = {"logits": np.arange(size["batch"]) % size["classes"]}
-    network = TwoStream(inputs["image"].shape[1:], inputs["flow"].shape[1:], size["classes"])
+    with computing_in(precision):
+        network = TwoStream(inputs["image"].shape[1:], inputs["flow"].shape[1:], size["classes"])
     network.compile(
         keras.optimizers.AdamW(1e-5, weight_decay=1e-4, amsgrad=True),
         {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
@@ -100,8 +110,8 @@ def _keras_turn(size: dict[str, int]) -> Callable[[], float]:
     return _timed(lambda: network.train_on_batch(inputs, labels))
 
 
-def _torch_turn(options: dict[str, Any]) -> Callable[[], float]:
-    step = training_step(**options)
+def _torch_turn(options: dict[str, Any], precision: str) -> Callable[[], float]:
+    step = training_step(**options, bfloat16=precision == "mixed_bfloat16")
     try:
         return _timed(step)
     except RefusedError:
