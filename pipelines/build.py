@@ -386,8 +386,7 @@ def _process_all(
 def _mark(out: Path) -> Iterator[Path]:
     """A file in the folder of shards by which workers know that they see the same folder.
 
-    At the end it goes, and so does what a worker that was ended in mid-work left behind: at Ctrl-C one that
-    waits for work dies at once, and takes the others along.
+    At the end it goes, and so does what a worker that was ended in mid-work left behind.
     """
     mark = out / SHARDS / f".{secrets.token_hex(8)}{PART}"
     mark.touch()

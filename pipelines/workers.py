@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -87,15 +88,35 @@ class LocalCrew:
     @contextlib.contextmanager
     def executor(self, *, alone: bool = False) -> Iterator[Executor]:
         """Fresh processes: TensorFlow and MediaPipe do not survive a fork."""
-        pool = Processes(1 if alone else self._workers, get_context("spawn"), initializer=_die_with_parent)
+        pool = _LocalExecutor(1 if alone else self._workers, get_context("spawn"), initializer=_begin_worker)
         try:
             yield pool
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _die_with_parent() -> None:
+class _LocalExecutor(Processes):
+    """Processes of which Ctrl-C, which reaches all at once, ends the items and not the processes.
+
+    One that died while it took an item from their queue could keep the queue's lock, and the others would wait
+    for ever.
+    """
+
+    def submit(self, function: Callable[..., Result], /, *arguments: Any, **named: Any) -> Future[Result]:
+        return super().submit(_interruptible, function, *arguments, **named)
+
+
+def _interruptible(function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return function(*arguments, **named)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _begin_worker() -> None:
     """A worker whose parent was killed would otherwise wait for work for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
 
     def watch() -> None:

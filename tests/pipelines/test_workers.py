@@ -40,6 +40,21 @@ def test_an_error_ends_the_work_after_what_runs(tmp_path):
     assert set(done) == {1, slow}  # 1 was done when "fail" came in, slow ran beside it
 
 
+def test_ctrl_c_ends_what_a_worker_does_and_not_the_worker():
+    with LocalCrew(1).executor() as executor:
+        worker = executor.submit(os.getpid).result()
+        os.kill(worker, signal.SIGINT)  # it waits, holding the lock of the queue
+        assert executor.submit(os.getpid).result(60) == worker
+        begin = time.monotonic()
+        busy = executor.submit(time.sleep, 60)
+        while not busy.done():
+            time.sleep(0.5)
+            os.kill(worker, signal.SIGINT)
+        assert isinstance(busy.exception(), KeyboardInterrupt)
+        assert time.monotonic() - begin < 30
+        assert executor.submit(os.getpid).result(60) == worker
+
+
 class Counting:
     """Threads that note how many items were under way."""
 
