@@ -98,8 +98,8 @@ class LocalCrew:
 class _LocalExecutor(Processes):
     """Processes of which Ctrl-C, which reaches all at once, ends the items and not the processes.
 
-    One that died while it took an item from their queue could keep the queue's lock, and the others would wait
-    for ever.
+    One that died while it took an item from their queue could keep the queue's lock; the others would then
+    wait for ever.
     """
 
     def submit(self, function: Callable[..., Result], /, *arguments: Any, **named: Any) -> Future[Result]:
