@@ -295,9 +295,7 @@ def _finish(
         windows = [[plan.decoded.index(start + index) for index in plan.window] for start in plan.starts]
         frames = tf.gather(clip[Feature.RGB], tf.constant(windows)[number])
     if Feature.FLOW in clip:
-        codes = clip[Feature.FLOW]
-        if len(plan.starts) > 1 or length < plan.spec.num_flows:  # else the slice is a copy of all
-            codes = codes[..., 2 * start : 2 * (start + length)]
+        codes = clip[Feature.FLOW][..., 2 * start : 2 * (start + length)]
         codes = tf.ensure_shape(codes, (size, size, 2 * length))
     if Feature.POSE in clip:
         joints = clip[Feature.JOINT_FEATURES][start : start + length + 1]

@@ -80,13 +80,13 @@ def apply_flip(clip: ClipPixels) -> ClipPixels:
     """The clip in a mirror: x-flow negated, left and right joints swapped. Its own inverse."""
     pose = clip.pose[:, list(MIRRORED_JOINTS)]
     pose[..., 0] = clip.flow.shape[1] - pose[..., 0]
-    # Takes a quarter of the time that a copy of [:, ::-1] does.
-    mirrored = np.arange(clip.flow.shape[1])[::-1]
-    flow = clip.flow.take(mirrored, axis=1)
-    # 255 times a code is the opposite code: uint8 wraps, and 128 is no movement. Rows are faster than pixels.
-    rows = flow.reshape(len(flow), -1)
-    rows *= np.tile(np.array([255, 1], np.uint8), rows.shape[1] // 2)
-    return ClipPixels(frames=clip.frames.take(mirrored, axis=2), flow=flow, pose=pose)
+    # 255 times a code is the opposite code: uint8 wraps, and 128 is no movement.
+    signs = np.tile(np.array([255, 1], np.uint8), clip.flow.shape[2] // 2)
+    return ClipPixels(
+        frames=np.ascontiguousarray(clip.frames[:, :, ::-1]),
+        flow=np.multiply(clip.flow[:, ::-1], signs),
+        pose=pose,
+    )
 
 
 def apply_geometry(clip: ClipPixels, geometry: Geometry) -> ClipPixels:
