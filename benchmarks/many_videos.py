@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/many_videos.py build/many_videos
 
 Tiny videos of moving noise, each of a subject of its own, go through every step, for growing numbers of them;
-a body is not looked for. Prints a table of milliseconds a video, and writes it as FOLDER/many_videos.json and
-as a picture. A step that is quadratic shows as a line that rises.
+a body is not looked for. Prints milliseconds a video, and writes them as FOLDER/many_videos.json and as a
+picture. A step that is quadratic shows as a line that rises.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def _interruptible(function: Callable[..., Result], *arguments: Any, **named: An
 
 
 def _begin_worker() -> None:
-    """A worker whose parent was killed would otherwise wait for work for ever."""
+    """Ctrl-C is for items alone; and whose parent was killed would otherwise wait for work for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
 
