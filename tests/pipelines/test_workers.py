@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,9 @@ def test_an_error_ends_the_work_after_what_runs(tmp_path):
 
 def test_ctrl_c_ends_what_a_worker_does_and_not_the_worker():
     with LocalCrew(1).executor() as executor:
+        # Before its first item, seen from outside of items.
+        first = ProcessPoolExecutor.submit(executor, signal.getsignal, signal.SIGINT)
+        assert first.result() == signal.SIG_IGN
         worker = executor.submit(os.getpid).result()
         os.kill(worker, signal.SIGINT)  # it waits, holding the lock of the queue
         assert executor.submit(os.getpid).result(60) == worker
