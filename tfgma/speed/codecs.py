@@ -48,9 +48,10 @@ def _colours(quality: int) -> Codec:
 
 
 def flow_codecs(shape: tuple[int, ...]) -> dict[str, Codec]:
-    """Of (S, S, 2) uint8 codes; the records' own is `png_1`."""
+    """Of (S, S, 2) uint8 codes; the records' own is `png_1_up`."""
     return {
-        "png_1": Codec(encode_flow, decode_flow),
+        "png_1_up": Codec(encode_flow, decode_flow),
+        "png_1": _picture(".png", cv2.IMWRITE_PNG_COMPRESSION, 1),
         "png_6": _picture(".png", cv2.IMWRITE_PNG_COMPRESSION, 6),
         "jpeg_95": _picture(".jpg", cv2.IMWRITE_JPEG_QUALITY, 95),
         "webp_lossless": _picture(".webp", cv2.IMWRITE_WEBP_QUALITY, 101),
@@ -109,7 +110,7 @@ def measure_records(
         }
     finally:
         cv2.setNumThreads(threads)
-    held = spec.num_flows * found["flow"]["png_1"]["bytes"] + found["frames"]["jpeg_95"]["bytes"]
+    held = spec.num_flows * found["flow"]["png_1_up"]["bytes"] + found["frames"]["jpeg_95"]["bytes"]
     grey = [cv2.imencode(".png", field)[1].size for pair in flows for field in np.moveaxis(pair, -1, 0)]
     pngs = 2 * spec.num_flows * float(np.mean(grey)) + found["frames"]["png"]["bytes"]
     tell(rounds + 1, rounds + 1, "done")

@@ -29,7 +29,8 @@ def measure_preprocess(
     """Seconds of work for a second of generated 640x480 video at 30 frames a second, in turn.
 
     `build`: everything that `tfgma build-tfrecords` does with `workers` processes, their start included.
-    `build_one_worker`: with one. `reference`: the published route, with as many threads as workers.
+    `build_one_worker`: with one. `build_dis`: with flow by DIS in place of Farneback's. `reference`: the
+    published route, with as many threads as workers.
 
     Args:
         out: where videos are made and lie.
@@ -52,12 +53,14 @@ def measure_preprocess(
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
 
-    def build(count: int) -> Callable[[], float]:
+    def build(count: int, flow: str = "farneback") -> Callable[[], float]:
+        config = BuildConfig.model_validate({"flow": {"method": flow}})
+
         def turn() -> float:
             shard = out / "build"
             shutil.rmtree(shard, ignore_errors=True)
             begin = time.perf_counter()
-            index = build_dataset(videos, shard, BuildConfig(), workers=count)
+            index = build_dataset(videos, shard, config, workers=count)
             took = time.perf_counter() - begin
             return took / sum(entry["seconds"] for entry in index["videos"])
 
@@ -70,6 +73,7 @@ def measure_preprocess(
         turns = {
             "build": build(workers),
             "build_one_worker": build(1),
+            "build_dis": build(workers, "dis"),
             "reference": stack.enter_context(reference).turn,
         }
         taken = interleaved(turns, rounds, lambda number: tell(number + 1, rounds + 1, "turns"))
@@ -78,6 +82,7 @@ def measure_preprocess(
         "ratios": {
             "preprocess_vs_reference": times_as_fast(taken["reference"], taken["build"]),
             "preprocess_realtime": times_as_fast(1.0, taken["build"]),
+            "preprocess_realtime_dis": times_as_fast(1.0, taken["build_dis"]),
             "preprocess_realtime_one_worker": times_as_fast(1.0, taken["build_one_worker"]),
         },
         "seconds_per_second": {name: found.tolist() for name, found in taken.items()},

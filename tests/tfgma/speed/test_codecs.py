@@ -9,7 +9,7 @@ from tfgma.speed.codecs import _figures, flow_codecs, frame_codecs
 CLIP = random_clip()
 
 
-@pytest.mark.parametrize("name", ["png_1", "png_6", "webp_lossless", "zlib_1", "raw"])
+@pytest.mark.parametrize("name", ["png_1_up", "png_1", "png_6", "webp_lossless", "zlib_1", "raw"])
 def test_a_lossless_codec_of_flow_gives_the_codes_again(name):
     codec = flow_codecs(CLIP.flow.shape[1:])[name]
     np.testing.assert_array_equal(codec.decode(codec.encode(CLIP.flow[0])), CLIP.flow[0])
