@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +95,8 @@ class _Upright:
     """A sampled frame after alignment.
 
     `prepared`: the frame as the next flow takes it. `thumbnail`: for the
-    fingerprint. `flow`: leads here from the frame before.
+    fingerprint. `flow`: waits for the codes (S, S, 2) uint8 of the flow that leads here from the frame
+    before, which may still be computed.
     """
 
     seconds: float
@@ -103,7 +106,11 @@ class _Upright:
     mask: np.ndarray
     pose: np.ndarray
     figures: Figures
-    flow: np.ndarray
+    flow: Callable[[], np.ndarray]
+
+
+_Later = Callable[[Callable[[], np.ndarray]], Callable[[], np.ndarray]]
+"""Takes what computes an array, and answers with what waits for it."""
 
 
 def video_clips(
@@ -122,7 +129,8 @@ def video_clips(
 
     Memory holds the frames of `config.alignment.seconds`, on which the transform is estimated, and one
     clip: it does not grow with the video. `flow`: by default what `config.flow.method` names.
-    `box`: where the subject is at first, if it is not the main body. `cores`: that it may keep busy, 1 or 2.
+    `box`: where the subject is at first, if it is not the main body. `cores`: that it may keep busy, 1 or
+    2; with two, bodies are found in one thread and flow is computed in another.
 
     Raises:
         RefusedError: not a video, too short for a clip, too few frames a second, no body in it, or no clip
@@ -143,7 +151,16 @@ def video_clips(
     )
     flow = FlowEstimator(config.flow.method) if flow is None else flow
     observed = observe(_find_bodies(frames, finder, report, cores), report.means)
-    upright = _set_upright(observed, config, flow, report)
+    with _beside(cores) as later:
+        yield from _windows(_set_upright(observed, config, flow, report, later), config, report)
+    _refuse_fruitless(path, config, report)
+
+
+def _windows(
+    upright: Iterator[tuple[int, _Upright]], config: BuildConfig, report: ProcessReport
+) -> Iterator[Clip]:
+    """The clips that can be assessed, of numbered frames; the video's fingerprint at the end."""
+    spec = config.clip
     window: deque[_Upright] = deque(maxlen=spec.num_frames)
     fingerprint = Fingerprint(spec.fps)
     last_index = -1
@@ -169,7 +186,21 @@ def video_clips(
             report.clips += 1
             yield _clip(window, config, figures, report)
     report.fingerprint = fingerprint.text()
-    _refuse_fruitless(path, config, report)
+
+
+@contextmanager
+def _beside(cores: int) -> Iterator[_Later]:
+    """With two cores what is given is computed in a thread, one after the other; with one at once."""
+
+    def at_once(compute: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
+        found = compute()
+        return lambda: found
+
+    if cores == 1:
+        yield at_once
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            yield lambda compute: pool.submit(compute).result
 
 
 def _refuse_fruitless(path: Path, config: BuildConfig, report: ProcessReport) -> None:
@@ -265,10 +296,10 @@ def _figures(frame: np.ndarray, body: Body, camera_speed: float | None) -> Figur
 
 
 def _set_upright(
-    frames: Iterator[Observed], config: BuildConfig, flow: Flow, report: ProcessReport
+    frames: Iterator[Observed], config: BuildConfig, flow: Flow, report: ProcessReport, later: _Later
 ) -> Iterator[tuple[int, _Upright]]:
     """Aligned frames; the first ones wait until the transform is known."""
-    waiting: list[Observed] = []
+    waiting: deque[Observed] = deque()
     before: tuple[int, _Upright] | None = None
 
     def align(observed: Observed, alignment: Alignment) -> tuple[int, _Upright]:
@@ -276,34 +307,32 @@ def _set_upright(
         index = observed.frame.index
         consecutive = before is not None and before[0] == index - 1
         previous = before[1] if consecutive and before is not None else None
-        before = index, _align(observed, alignment, previous, flow, config)
+        before = index, _align(observed, alignment, previous, flow, config, later)
         return before
 
     for observed in frames:
+        waiting.append(observed)
         if report.alignment is None:
-            waiting.append(observed)
             if observed.frame.seconds < waiting[0].frame.seconds + config.alignment.seconds:
                 continue
             if not any(early.body for early in waiting):
                 # Nobody yet: these frames can make no clip, so they need not wait for the transform.
                 report.clips_left_out += sum(ends_clip(early.frame.index, config.clip) for early in waiting)
-                waiting = []
+                waiting.clear()
                 continue
             report.alignment = _alignment(waiting, config)
-            for early in waiting:
-                yield align(early, report.alignment)
-            waiting = []
-        else:
-            yield align(observed, report.alignment)
+        # Two for one: what waited is caught up with while bodies are found in later frames.
+        for _ in range(min(2, len(waiting))):
+            yield align(waiting.popleft(), report.alignment)
     if report.frames_with_body == 0:
         report.clips_left_out += sum(ends_clip(early.frame.index, config.clip) for early in waiting)
     elif waiting:
-        report.alignment = _alignment(waiting, config)
+        report.alignment = report.alignment or _alignment(waiting, config)
         for early in waiting:
             yield align(early, report.alignment)
 
 
-def _alignment(sampled: list[Observed], config: BuildConfig) -> Alignment:
+def _alignment(sampled: Sequence[Observed], config: BuildConfig) -> Alignment:
     spec = config.clip
     if not config.align_body:
         height, width = sampled[0].frame.pixels.shape[:2]
@@ -321,6 +350,7 @@ def _align(
     previous: _Upright | None,
     flow_tool: Flow,
     config: BuildConfig,
+    later: _Later,
 ) -> _Upright:
     size, frame, body = config.clip.size, observed.frame, observed.body
     whole = alignment.warp(frame.pixels)
@@ -333,20 +363,26 @@ def _align(
         mask = alignment.warp(body.mask.astype(np.uint8) * 255)
         pose = alignment.aligned(body.joints)
     rgb = cv2.multiply(whole, cv2.merge([mask] * 3), scale=1 / 255) if config.mask_body else whole
-    if previous is None:
-        flow = np.full((size, size, 2), ZERO_LEVEL, np.uint8)
-    else:
-        second = prepared
-        if config.flow.remove_camera and observed.movement is not None:
-            movement = in_square(observed.movement, alignment.matrix(size))
-            if shift_px(movement, size, size) > STILL_PX:
-                second = flow_tool.prepare(as_if_still(whole, movement))
-        pixels = flow_tool.between(previous.prepared, second)
-        flow = quantize_flow(pixels, config.clip.max_flow_px)
-        if config.flow.masked and config.mask_body:
-            # Flow belongs to the pixels of the frame it starts from.
-            flow[previous.mask < 128] = ZERO_LEVEL
+    second = prepared
+    if previous is not None and config.flow.remove_camera and observed.movement is not None:
+        movement = in_square(observed.movement, alignment.matrix(size))
+        if shift_px(movement, size, size) > STILL_PX:
+            second = flow_tool.prepare(as_if_still(whole, movement))
+    flow = later(partial(_flow_codes, previous, second, flow_tool, config))
     return _Upright(frame.seconds, rgb, prepared, thumbnail(whole, mask), mask, pose, observed.figures, flow)
+
+
+def _flow_codes(
+    previous: _Upright | None, second: np.ndarray, flow_tool: Flow, config: BuildConfig
+) -> np.ndarray:
+    """(S, S, 2) uint8 codes of the flow from the frame before to `second`, no movement without one."""
+    if previous is None:
+        return np.full((config.clip.size, config.clip.size, 2), ZERO_LEVEL, np.uint8)
+    flow = quantize_flow(flow_tool.between(previous.prepared, second), config.clip.max_flow_px)
+    if config.flow.masked and config.mask_body:
+        # Flow belongs to the pixels of the frame it starts from.
+        flow[previous.mask < 128] = ZERO_LEVEL
+    return flow
 
 
 def _blank_faces(rgb: np.ndarray, pose: np.ndarray, found: np.ndarray, report: ProcessReport) -> None:
@@ -369,7 +405,7 @@ def _clip(window: deque[_Upright], config: BuildConfig, figures: Figures, report
         start_seconds=frames[0].seconds,
         fps=fps,
         rgb=rgb,
-        flow=np.stack([frame.flow for frame in frames[1:]]),
+        flow=np.stack([frame.flow() for frame in frames[1:]]),
         pose=pose,
         # Of the clip alone: a window of a long video must not wait for the video's end.
         joint_features=joint_features(joints, fps=fps),

@@ -56,7 +56,7 @@ def make(video: Path, bundle: Path, variant: str) -> dict[str, Any]:
 
     def aligned(one: Any, *rest: Any) -> Any:
         upright = align(one, *rest)
-        parts = {"grey": upright.prepared, "mask": upright.mask, "flow": upright.flow}
+        parts = {"grey": upright.prepared, "mask": upright.mask, "flow": upright.flow()}
         kept["upright"].append(
             {"index": one.frame.index} | {name: _text(part) for name, part in parts.items()}
         )
