@@ -11,7 +11,7 @@ import keras
 def jit_compile() -> Literal["auto", False]:
     """For `keras.Model.compile`: Keras's own choice, but on TensorFlow without a GPU no XLA.
 
-    There TensorFlow's own kernels take 0.27 to 0.80 of XLA's time for a training step of the networks of
+    There TensorFlow's own kernels take 0.21 to 0.92 of XLA's time for a training step of the networks of
     configs/bench and of the published two-stream one, and XLA compiles anew for each size of a batch.
     """
     if keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu"):

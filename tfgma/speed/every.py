@@ -87,10 +87,11 @@ def draw(ratios: Mapping[str, float], file: Path) -> None:
     values = [ratios[name] for name in names]
     axes.barh(names, [value - 1 for value in values], left=1, color="#3a6ea5")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.axvline(1, color="black", linewidth=0.8)
     for place, value in enumerate(values):
         axes.annotate(f" {value:.3g} x", (max(value, 1), place), va="center")
-    axes.set_xlabel("times as fast")
+    axes.set_xlabel("ratio; beyond 1 is better")
     axes.margins(x=0.2)
     figure.savefig(file, dpi=120, bbox_inches="tight")
 
