@@ -31,6 +31,9 @@ from pipelines.video import DecodeReport, SampledFrame, sample_frames
 LOOK_AHEAD = 4
 """Decoded frames that may wait for the pose network."""
 
+FLOWS_BEHIND = 32
+"""Frames whose flow may not be computed yet while later ones are set upright."""
+
 MOST_REPEATED = 0.3
 """A larger share of frames that repeat their neighbour means that the video is slower than the clips."""
 
@@ -198,9 +201,19 @@ def _beside(cores: int) -> Iterator[_Later]:
 
     if cores == 1:
         yield at_once
-    else:
-        with ThreadPoolExecutor(1) as pool:
-            yield lambda compute: pool.submit(compute).result
+        return
+    pool, behind = ThreadPoolExecutor(1), deque[Future[np.ndarray]]()
+
+    def in_thread(compute: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
+        behind.append(pool.submit(compute))
+        if len(behind) > FLOWS_BEHIND:  # nobody may ask for them: not of a clip that is left out
+            behind.popleft().result()
+        return behind[-1].result
+
+    try:
+        yield in_thread
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _refuse_fruitless(path: Path, config: BuildConfig, report: ProcessReport) -> None:

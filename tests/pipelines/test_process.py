@@ -1,6 +1,7 @@
 """One video to clips, with a finder whose answers are known."""
 
 import dataclasses
+import time
 
 import cv2
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 
 from pipelines.config import BuildConfig
 from pipelines.faces import FACE_JOINTS, face_regions
-from pipelines.flow import ZERO_LEVEL, dequantize_flow
+from pipelines.flow import ZERO_LEVEL, FlowEstimator, dequantize_flow
 from pipelines.pose import Body
-from pipelines.process import LOOK_AHEAD, ProcessReport, video_clips
+from pipelines.process import FLOWS_BEHIND, LOOK_AHEAD, ProcessReport, video_clips
 from pipelines.schema import JOINTS, RefusedError
 from tests.conftest import write_video
 
@@ -81,6 +82,34 @@ def test_one_core_makes_what_two_make(moving):
     for first, second in zip(one, two, strict=True):
         np.testing.assert_array_equal(first.rgb, second.rgb)
         np.testing.assert_array_equal(first.flow, second.flow)
+
+
+class SlowFlow(FlowEstimator):
+    """Notes how many frames at most were prepared before their flow was computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.prepared, self.computed, self.most_behind = 0, 0, 0
+
+    def prepare(self, frame):
+        self.prepared += 1
+        self.most_behind = max(self.most_behind, self.prepared - self.computed)
+        return super().prepare(frame)
+
+    def between(self, first, second):
+        time.sleep(0.02)
+        self.computed += 1
+        return super().between(first, second)
+
+
+def test_flow_that_nobody_asks_for_does_not_pile_up(moving):
+    """Of clips that are left out, while frames come faster than their flow is computed."""
+    flow, finder = SlowFlow(), KnownFinder(absent=range(0, 91, 2))
+    settings = config(clip={"fps": 30}, flow={"remove_camera": False})
+    with pytest.raises(RefusedError, match="a clip that can be assessed"):
+        list(video_clips(moving, settings, finder, flow=flow))
+    assert flow.prepared == 91
+    assert FLOWS_BEHIND < flow.most_behind <= FLOWS_BEHIND + 3
 
 
 def test_flow_is_the_movement_in_aligned_pixels_and_nothing_outside_the_body(moving):
