@@ -80,9 +80,11 @@ test-tablet: tablet
 	$(NPM) run --silent unit
 	PYTHON=$(CURDIR)/$(BIN)/python $(NPM) run --silent e2e
 
-test-long: $(STAMP) .venv-every/.installed
+test-long: $(STAMP) .venv-every/.installed tablet
 	$(BIN)/python -m pytest -m "long and not backends" -s
 	.venv-every/bin/python -m pytest -p no:cacheprovider -m "long and backends" -s
+	PYTHONPATH=. $(BIN)/python tablet/tests/prepare.py tablet/build/tests --long
+	PYTHON=$(CURDIR)/$(BIN)/python LONG=1 $(NPM) run --silent e2e
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,6 +21,8 @@ if (!CHROMIUM) {
 
 export default defineConfig({
   testDir: "tests/e2e",
+  // Tests that take many minutes are asked for: make test-long.
+  ...(process.env.LONG ? { grep: /@long/ } : { grepInvert: /@long/ }),
   outputDir: "build/test-results",
   workers: 1,
   timeout: 240_000,

@@ -1,7 +1,8 @@
 """Makes what the tablet's tests need: a small trained bundle, its site, videos, and Python's answers to them.
 
-    python tablet/tests/prepare.py OUT
+    python tablet/tests/prepare.py OUT [--long]
 
+With --long also what the long tests need.
 What is there already is not made again; remove OUT to begin anew.
 """
 
@@ -94,6 +95,20 @@ def videos(out: Path) -> None:
     _camera(out / "camera.mjpeg", iter(short))
 
 
+def long_videos(out: Path) -> None:
+    """Three minutes of 1920x1080, in the folder `out`: the minute of `videos` thrice, enlarged."""
+    import cv2
+
+    def large() -> Iterator[np.ndarray]:
+        for _ in range(3):
+            for frame in read(out.parent / "videos" / "minute.mp4"):
+                canvas = np.zeros((1080, 1920, 3), np.uint8)
+                canvas[:, 240:1680] = cv2.resize(frame, (1440, 1080))
+                yield canvas
+
+    write(out / "three_minutes.mp4", large(), 20)
+
+
 def _camera(out: Path, frames: Iterator[np.ndarray]) -> None:
     """What Chromium's camera of tests plays: JPEG after JPEG."""
     import cv2
@@ -140,7 +155,10 @@ def main() -> None:
     out = Path(sys.argv[1]).resolve()
     out.mkdir(parents=True, exist_ok=True)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(TABLET.parent), os.environ.get("PYTHONPATH", "")])
-    for name, make in (("bundle", bundle), ("videos", videos)):
+    made = {"bundle": bundle, "videos": videos}
+    if "--long" in sys.argv:
+        made["long_videos"] = long_videos
+    for name, make in made.items():
         if not (out / f"{name}.made").exists():
             (out / name).mkdir(exist_ok=True)
             make(out / name)

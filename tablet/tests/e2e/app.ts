@@ -15,11 +15,16 @@ export async function begin(page: Page, address = "/"): Promise<void> {
 }
 
 /** Gives a file and waits for the last screen: the result's answer or the refusal's code. */
-export async function assess(page: Page, file: string, variant = "float32"): Promise<string> {
+export async function assess(
+  page: Page,
+  file: string,
+  variant = "float32",
+  timeout = 220_000,
+): Promise<string> {
   await page.selectOption("#variant", variant);
   await page.setInputFiles("#file", file);
   const last = page.locator("#answer, #refusal");
-  await last.waitFor({ timeout: 220_000 });
+  await last.waitFor({ timeout });
   return (await last.getAttribute("data-answer")) ?? (await last.getAttribute("data-code")) ?? "";
 }
 
