@@ -39,7 +39,7 @@ class Identity:
 def encode_flow(flow: np.ndarray) -> bytes:
     """(S, S, 2) uint8 codes -> PNG of (S, 2S), x field left of y field. Lossless."""
     # Level 1: flow hardly shrinks with more effort. Rows as differences from those above: encoded in half the
-    # time that OpenCV's own choice of a filter takes, decoded in three quarters, and no larger (docs/speed.md).
+    # time that OpenCV's own choice of a filter takes, decoded in three quarters, no larger (docs/speed.md).
     both = np.concatenate([flow[..., 0], flow[..., 1]], axis=1)
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     return cv2.imencode(".png", both, options)[1].tobytes()
