@@ -91,15 +91,15 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Renews the pins; needs uv (pip install uv). Hashes are checked at install.
+# Renews the pins; needs uv (pip install uv). Hashes are checked at install. One version of a package for every Python:
+# what is tested on one is what is installed on the others.
+COMPILE := uv pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+  --no-emit-index-url --no-header --upgrade --quiet
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-header --upgrade --quiet -o requirements.lock
-	uv pip compile pyproject.toml tests/backends/every.in --extra train --extra onnx --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --upgrade --quiet -o tests/backends/every.lock
+	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
+	$(COMPILE) pyproject.toml tests/backends/every.in --extra train --extra onnx -o tests/backends/every.lock
 	for backend in jax torch; do \
-	  uv pip compile tests/backends/common.in tests/backends/$$backend.in --universal --python-version 3.11 \
-	    --generate-hashes --no-emit-index-url --no-header --upgrade --quiet -o tests/backends/$$backend.lock; \
+	  $(COMPILE) tests/backends/common.in tests/backends/$$backend.in -o tests/backends/$$backend.lock; \
 	done
 
 clean:

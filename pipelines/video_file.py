@@ -36,7 +36,7 @@ def open_video(path: Path, threads: int = 2) -> tuple[Any, Any]:
         "max_pixels": str(MOST_PIXELS),
     }
     try:
-        container = av.open(str(path), options=options, metadata_errors="replace")
+        container = av.open(str(path), options=options, **_for_tags(av.__version__))
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RefusedError(
@@ -48,6 +48,11 @@ def open_video(path: Path, threads: int = 2) -> tuple[Any, Any]:
     except BaseException:
         container.close()
         raise
+
+
+def _for_tags(version: str) -> dict[str, str]:
+    """Before PyAV 19, which has no such option, tags of a file that are no UTF-8 end its opening without it."""
+    return {"metadata_errors": "replace"} if int(version.split(".")[0]) < 19 else {}
 
 
 def _picture_stream(container: Any, path: Path, threads: int) -> Any:

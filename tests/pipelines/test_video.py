@@ -109,6 +109,14 @@ def test_an_mp4_with_a_missing_tail_is_called_damaged(tmp_path):
     assert report.damaged is not None
 
 
+def test_a_tag_that_is_no_utf_8_does_not_keep_a_video_from_being_read(tmp_path):
+    path = write_video(tmp_path / "v.mp4", numbered_frames(30))
+    content = path.read_bytes()
+    assert content.count(b"Lavf") == 1  # the program's name among the tags
+    path.write_bytes(content.replace(b"Lavf", b"L\xe4vf"))
+    assert len(list(sample_frames(path, 6))) == 7
+
+
 @pytest.mark.parametrize("case", ["missing", "text", "empty", "headless", "sound"])
 def test_what_is_no_video_is_refused_by_name(tmp_path, case):
     path = tmp_path / "v.mp4"
