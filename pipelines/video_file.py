@@ -51,7 +51,7 @@ def open_video(path: Path, threads: int = 2) -> tuple[Any, Any]:
 
 
 def _for_tags(version: str) -> dict[str, str]:
-    """Before PyAV 19, which has no such option, tags of a file that are no UTF-8 end its opening without it."""
+    """Tags of a file that are no UTF-8 end its opening without this before PyAV 19, which has no such option."""
     return {"metadata_errors": "replace"} if int(version.split(".")[0]) < 19 else {}
 
 
