@@ -51,7 +51,7 @@ def open_video(path: Path, threads: int = 2) -> tuple[Any, Any]:
 
 
 def _for_tags(version: str) -> dict[str, str]:
-    """Tags of a file that are no UTF-8 end its opening without this before PyAV 19, which has no such option."""
+    """Before PyAV 19, which has no such option, a file whose tags are no UTF-8 is not opened without it."""
     return {"metadata_errors": "replace"} if int(version.split(".")[0]) < 19 else {}
 
 
