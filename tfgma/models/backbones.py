@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 from pipelines.schema import RefusedError
-from tfgma.layers import classifier
+from tfgma.layers import MOMENTUM, classifier
 from tfgma.models.efficientnet_lite import VARIANTS as LITE_VARIANTS
 from tfgma.models.efficientnet_lite import efficientnet_lite
 from tfgma.models.resnet import VARIANTS, resnet
@@ -21,6 +21,9 @@ def _application(name: str, input_shape: Sequence[int], *, width: int, prefix: s
     network = builder(
         input_shape=tuple(input_shape), include_top=False, weights=None, include_preprocessing=False
     )
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = MOMENTUM
     # `name=` of the builders breaks EfficientNetV2, so the finished network is wrapped.
     return keras.Model(network.input, network.output, name=f"{prefix}{name.lower()}")
 

@@ -14,10 +14,9 @@ import keras
 from keras import layers
 
 from pipelines.schema import RefusedError
-from tfgma.layers import Mixing, no_mixing
+from tfgma.layers import MOMENTUM, Mixing, no_mixing
 
 EPSILON = 1e-3
-MOMENTUM = 0.99
 STEM_FILTERS = 32
 HEAD_FILTERS = 1280
 FILTERS_DIVISOR = 8

@@ -11,9 +11,9 @@ import keras
 from keras import layers, ops
 
 from pipelines.schema import RefusedError
+from tfgma.layers import MOMENTUM
 
 EPSILON: Final = 1e-5
-MOMENTUM: Final = 0.9
 STRIDE: Final = 8
 """Pixels of the frame per cell of the feature maps, on both axes."""
 LEVELS: Final = 4

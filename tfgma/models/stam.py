@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers, ops
 
 from pipelines.schema import RefusedError
-from tfgma.layers import classifier
+from tfgma.layers import MOMENTUM, classifier
 
 PARTITIONS: Final = ("uniform", "distance", "spatial")
 NUM_JOINTS: Final = 18
@@ -29,7 +29,7 @@ BLOCKS: Final = ((64, 1), (128, 2))
 """Channels and temporal stride of the graph blocks before the last one."""
 
 TEMPORAL_KERNEL: Final = 9
-NORMALIZATION: Final = {"epsilon": 1e-5, "momentum": 0.9}
+NORMALIZATION: Final = {"epsilon": 1e-5, "momentum": MOMENTUM}
 
 
 def is_unused(tensor: str) -> bool:

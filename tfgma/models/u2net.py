@@ -9,9 +9,9 @@ import keras
 from keras import layers
 
 from pipelines.schema import RefusedError
+from tfgma.layers import MOMENTUM
 
 EPSILON: Final = 1e-5
-MOMENTUM: Final = 0.9
 
 # stage -> (levels, dilations instead of pooling, channels inside, channels out)
 STAGES: Final[dict[str, tuple[int, bool, int, int]]] = {

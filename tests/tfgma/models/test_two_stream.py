@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -58,9 +60,24 @@ def test_sizes_are_those_of_the_published_network():
     assert network.get_layer("spatial-resnet50").output.shape == (None, 7, 7, 2048)
 
 
+@functools.cache
+def narrow_backbone(name):
+    return build_backbone(name, (64, 64, 5), width=16, prefix="trunk-")
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_moving_averages_follow_within_the_steps_of_a_small_study(name):
+    """After 100 steps on the same numbers, mean and deviation are theirs, not those at the start."""
+    norms = [
+        layer for layer in narrow_backbone(name).layers if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert len(norms) > 10
+    assert all(layer.momentum**100 < 1e-3 for layer in norms)
+
+
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_every_backbone_takes_any_number_of_channels(name):
-    network = build_backbone(name, (64, 64, 5), width=16, prefix="trunk-")
+    network = narrow_backbone(name)
     assert network.name.startswith("trunk-")
     assert network.output.shape[1:3] == (2, 2)
 
