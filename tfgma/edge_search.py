@@ -37,6 +37,8 @@ MARK = "search.json"
 COSTS_FILE = "costs.json"
 RESULTS_FILE = "edge.json"
 SEARCHED_FOLD = 0
+TINY = 1e-9
+"""Accuracies that differ by less are equal."""
 THREADS = 2
 VARIANT = "int8"
 
@@ -44,10 +46,15 @@ Progress = Callable[[int, int, str], None]
 
 
 class Budget(Settings):
-    """`times`: as fast as the reference in PyTorch, at least. `bytes`: of the int8 file, at most."""
+    """What a published network may cost, and what decides among those that cost no more.
+
+    `times`: as fast as the reference in PyTorch, at least. `bytes`: of the int8 file, at most. `points`: the
+    quickest one is taken whose accuracy is at most so many points below the best; default the best one.
+    """
 
     times: float = Field(gt=0)
     bytes: int | None = Field(None, gt=0)
+    points: float | None = Field(None, ge=0, le=100)
 
 
 class SearchSettings(Settings):
@@ -130,7 +137,7 @@ def affordable(costs: Mapping[str, Cost], budget: Budget) -> list[str]:
 
 
 def chosen(scores: Mapping[str, Score], costs: Mapping[str, Cost], budget: Budget) -> str:
-    """The affordable candidate that is best on the validation side; of equals the quickest.
+    """The affordable candidate that the budget asks for, by the validation side; of equals the quickest.
 
     Raises:
         RefusedError: none is affordable.
@@ -144,6 +151,10 @@ def chosen(scores: Mapping[str, Score], costs: Mapping[str, Cost], budget: Budge
             f"Received: none; {best[0]} is {best[1].times:.1f} times as fast with {best[1].bytes} bytes. "
             "Add narrower ones to the axes"
         )
+    if budget.points is not None:
+        least = max(scores[name].accuracy for name in able) - budget.points / 100
+        able = [name for name in able if scores[name].accuracy >= least - TINY]
+        return max(able, key=lambda name: costs[name].times)
     return max(able, key=lambda name: (*scores[name].order, costs[name].times))
 
 

@@ -61,6 +61,15 @@ def test_more_right_subjects_count_before_less_doubt_before_speed(scores, best):
     assert chosen(scores, COSTS, ACCURATE) == best
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "quickest"),
+    [((0.9, 0.9, 0.9), "a"), ((0.8, 0.9, 1.0), "c"), ((0.8, 0.97, 1.0), "b"), ((0.97, 0.9, 1.0), "a")],
+)
+def test_with_points_the_quickest_of_those_nearly_as_good_is_chosen(accuracies, quickest):
+    scores = {name: Score(value, 0.1) for name, value in zip("abc", accuracies, strict=True)}
+    assert chosen(scores, COSTS, Budget(times=20, points=3)) == quickest
+
+
 def test_no_affordable_candidate_is_refused():
     with pytest.raises(
         RefusedError, match=r"must be 200 times .* at most 5 bytes. Received: none; a is 100.0"
