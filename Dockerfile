@@ -1,6 +1,6 @@
 # tfgma in a container; EXTRA is runtime (predict alone) or train.
 #   docker build --build-arg EXTRA=runtime -t tfgma .
-#   docker run --rm -v "$PWD:/data" -v tfgma-cache:/cache tfgma predict /data/new.mp4 --model /data/bundle
+#   docker run --rm -v "$PWD:/data" -v tfgma-cache:/cache tfgma predict new.mp4 --model bundle --report pages
 FROM python:3.12-slim
 # What OpenCV and MediaPipe load.
 RUN apt-get update \
