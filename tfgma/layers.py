@@ -463,9 +463,18 @@ def convolution(x: keras.KerasTensor, filters: int, size: int, stride: int, name
     )(x)
 
 
-def normalization(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Batch normalisation over clips, frames, rows and columns."""
-    return layers.BatchNormalization(epsilon=EPSILON, momentum=MOMENTUM, name=name)(x)
+def normalization(x: keras.KerasTensor, name: str, *, closing: bool = False) -> keras.KerasTensor:
+    """Batch normalisation over clips, frames, rows and columns.
+
+    Args:
+        x: (B, ..., C) float32.
+        name: the layer's name.
+        closing: it is a residual branch's last layer and begins at zero, so that an untrained block is its
+            shortcut alone (Goyal et al., arXiv:1706.02677, 5.1).
+    """
+    return layers.BatchNormalization(
+        epsilon=EPSILON, momentum=MOMENTUM, gamma_initializer="zeros" if closing else "ones", name=name
+    )(x)
 
 
 def clip_average(x: keras.KerasTensor, frames: int, name: str) -> keras.KerasTensor:

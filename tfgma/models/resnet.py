@@ -90,7 +90,7 @@ def _shortcut(x: keras.KerasTensor, filters: int, stride: int, prefix: str) -> k
 def _basic(x: keras.KerasTensor, filters: int, stride: int, prefix: str, mixing: Mixing) -> keras.KerasTensor:
     y = convolution(mixing(x, f"{prefix}shift"), filters, 3, stride, f"{prefix}conv1")
     y = layers.ReLU(name=f"{prefix}relu1")(normalization(y, f"{prefix}bn1"))
-    y = normalization(convolution(y, filters, 3, 1, f"{prefix}conv2"), f"{prefix}bn2")
+    y = normalization(convolution(y, filters, 3, 1, f"{prefix}conv2"), f"{prefix}bn2", closing=True)
     y = layers.Add(name=f"{prefix}add")([y, _shortcut(x, filters, stride, prefix)])
     return layers.ReLU(name=f"{prefix}relu2")(y)
 
@@ -103,6 +103,6 @@ def _bottleneck(
     y = layers.ReLU(name=f"{prefix}relu2")(
         normalization(convolution(y, filters, 3, stride, f"{prefix}conv2"), f"{prefix}bn2")
     )
-    y = normalization(convolution(y, 4 * filters, 1, 1, f"{prefix}conv3"), f"{prefix}bn3")
+    y = normalization(convolution(y, 4 * filters, 1, 1, f"{prefix}conv3"), f"{prefix}bn3", closing=True)
     y = layers.Add(name=f"{prefix}add")([y, _shortcut(x, 4 * filters, stride, prefix)])
     return layers.ReLU(name=f"{prefix}relu3")(y)
