@@ -463,7 +463,9 @@ def convolution(x: keras.KerasTensor, filters: int, size: int, stride: int, name
     )(x)
 
 
-def normalization(x: keras.KerasTensor, name: str, *, closing: bool = False) -> keras.KerasTensor:
+def normalization(
+    x: keras.KerasTensor, name: str, *, closing: bool = False, epsilon: float = EPSILON
+) -> keras.KerasTensor:
     """Batch normalisation over clips, frames, rows and columns.
 
     Args:
@@ -471,9 +473,10 @@ def normalization(x: keras.KerasTensor, name: str, *, closing: bool = False) -> 
         name: the layer's name.
         closing: it is a residual branch's last layer and begins at zero, so that an untrained block is its
             shortcut alone (Goyal et al., arXiv:1706.02677, 5.1).
+        epsilon: what is added to the variance.
     """
     return layers.BatchNormalization(
-        epsilon=EPSILON, momentum=MOMENTUM, gamma_initializer="zeros" if closing else "ones", name=name
+        epsilon=epsilon, momentum=MOMENTUM, gamma_initializer="zeros" if closing else "ones", name=name
     )(x)
 
 

@@ -14,7 +14,7 @@ import keras
 from keras import layers
 
 from pipelines.schema import RefusedError
-from tfgma.layers import MOMENTUM, Mixing, no_mixing
+from tfgma.layers import Mixing, no_mixing, normalization
 
 EPSILON = 1e-3
 STEM_FILTERS = 32
@@ -148,7 +148,7 @@ def _block(
         name=f"{prefix}_depthwise_conv",
     )(y)
     y = _relu6(_norm(y, f"{prefix}_bn1"), f"{prefix}depthwise_relu")
-    y = _norm(_conv(y, filters, f"{prefix}_project_conv"), f"{prefix}_bn2")
+    y = _norm(_conv(y, filters, f"{prefix}_project_conv"), f"{prefix}_bn2", closing=shortcut)
     if shortcut:
         y = layers.Add(name=f"{prefix}add")([y, x])
     return y
@@ -169,8 +169,8 @@ def _conv(
     )(x)
 
 
-def _norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    return layers.BatchNormalization(epsilon=EPSILON, momentum=MOMENTUM, name=name)(x)
+def _norm(x: keras.KerasTensor, name: str, *, closing: bool = False) -> keras.KerasTensor:
+    return normalization(x, name, closing=closing, epsilon=EPSILON)
 
 
 def _relu6(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
