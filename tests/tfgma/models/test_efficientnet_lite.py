@@ -63,19 +63,18 @@ def test_maps_are_a_32nd_of_the_picture_for_any_number_of_channels(side):
     assert all(name.startswith("temporal.") for name in slots(network))
 
 
-def test_a_few_steps_change_all_weights_and_a_file_keeps_answers(tmp_path, monkeypatch):
+def test_a_step_changes_weights_and_a_file_keeps_answers(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "STAGES", room.STAGES[:3])
     network = classifier("efficientnet_lite0", (64, 64, 3), 3)
     image = noise("image", (2, 64, 64, 3)).astype(np.float32)
     network.compile(
-        optimizer=keras.optimizers.SGD(0.1),
+        optimizer=keras.optimizers.SGD(0.01),
         loss={"logits": keras.losses.CategoricalCrossentropy(from_logits=True)},
         # JAX compiles each operation of an eager step by itself, which takes minutes.
         run_eagerly=keras.config.backend() != "jax",
     )
     before = network.get_weights()
-    for _ in range(4):  # a branch whose closing normalisation is still zero gives its other layers nothing
-        network.train_on_batch({"image": image}, {"logits": np.eye(3, dtype=np.float32)[:2]})
+    network.train_on_batch({"image": image}, {"logits": np.eye(3, dtype=np.float32)[:2]})
     assert all(np.any(old != new) for old, new in zip(before, network.get_weights(), strict=True))
     network.save(tmp_path / "network.keras")
     again = keras.saving.load_model(tmp_path / "network.keras", compile=False)

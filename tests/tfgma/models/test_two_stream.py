@@ -60,6 +60,17 @@ def test_sizes_are_those_of_the_published_network():
     assert network.get_layer("spatial-resnet50").output.shape == (None, 7, 7, 2048)
 
 
+@pytest.mark.parametrize(("name", "branches"), [("resnet18", 8), ("resnet50", 16), ("efficientnet_lite0", 9)])
+def test_an_untrained_block_is_nearly_its_shortcut(name, branches):
+    """Its branch's last normalisation multiplies by a tenth; one in a block without a shortcut by one."""
+    gammas = [
+        keras.ops.convert_to_numpy(w) for w in narrow_backbone(name).weights if w.path.endswith("/gamma")
+    ]
+    small = [gamma for gamma in gammas if np.allclose(gamma, 0.1)]
+    assert len(small) == branches
+    assert sum(np.allclose(gamma, 1) for gamma in gammas) == len(gammas) - branches
+
+
 @functools.cache
 def narrow_backbone(name):
     return build_backbone(name, (64, 64, 5), width=16, prefix="trunk-")
