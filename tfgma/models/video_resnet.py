@@ -273,7 +273,7 @@ def _block(
     y = layers.ReLU(name=f"{branch}act_a")(normalization(y, f"{branch}norm_a"))
     y = _middle(y, frames, inner, middle, strides, f"{branch}conv_b")
     y = layers.ReLU(name=f"{branch}act_b")(normalization(y, f"{branch}norm_b"))
-    y = normalization(convolution(y, outer, 1, 1, f"{branch}conv_c"), f"{branch}norm_c")
+    y = normalization(convolution(y, outer, 1, 1, f"{branch}conv_c"), f"{branch}norm_c", closing=True)
     if strides != (1, 1) or x.shape[-1] != outer:
         if strides[0] > 1:
             x = TemporalStride(frames, strides[0], name=f"{prefix}branch1_frames")(x)

@@ -155,7 +155,7 @@ def _block(
     if weigh:
         y = _weigh_channels(y, frames, f"{branch}norm_b-1-")
     y = layers.Activation("silu", name=f"{branch}act_b")(y)
-    y = normalization(convolution(y, outer, 1, 1, f"{branch}conv_c"), f"{branch}norm_c")
+    y = normalization(convolution(y, outer, 1, 1, f"{branch}conv_c"), f"{branch}norm_c", closing=True)
     if stride > 1 or x.shape[-1] != outer:
         changes_channels = x.shape[-1] != outer
         x = convolution(x, outer, 1, stride, f"{prefix}branch1_conv")

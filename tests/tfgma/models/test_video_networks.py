@@ -103,6 +103,17 @@ def test_a_backbone_gives_the_features_under_the_head(name):
     assert {f"rgb.{tensor}" for tensor in tensors} == set(slots(backbone))
 
 
+@pytest.mark.parametrize("name", sorted(set(SMALL) - {"c3d"}))
+def test_an_untrained_block_is_nearly_its_shortcut(name):
+    """As many normalisations as there are sums begin at a tenth, the others at one."""
+    network = SMALL[name]((2, 16, 16, 3), 3)
+    sums = sum(isinstance(layer, keras.layers.Add) for layer in network.layers)
+    gammas = [ops.convert_to_numpy(weight) for weight in network.weights if weight.path.endswith("/gamma")]
+    assert sums > 3
+    assert sum(np.allclose(gamma, 0.1) for gamma in gammas) == sums
+    assert sum(np.allclose(gamma, 1) for gamma in gammas) == len(gammas) - sums
+
+
 @pytest.mark.parametrize("name", ["x3d_xs", "x3d_s"])
 def test_backbones_are_built_by_name(name):
     network = video_backbone(name, (2, 32, 32, 2), prefix="flow-", width=8)
