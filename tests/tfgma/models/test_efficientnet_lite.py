@@ -68,7 +68,7 @@ def test_a_step_changes_weights_and_a_file_keeps_answers(tmp_path, monkeypatch):
     network = classifier("efficientnet_lite0", (64, 64, 3), 3)
     image = noise("image", (2, 64, 64, 3)).astype(np.float32)
     network.compile(
-        optimizer=keras.optimizers.SGD(0.01),
+        optimizer=keras.optimizers.SGD(1.0),
         loss={"logits": keras.losses.CategoricalCrossentropy(from_logits=True)},
         # JAX compiles each operation of an eager step by itself, which takes minutes.
         run_eagerly=keras.config.backend() != "jax",
