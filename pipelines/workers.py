@@ -58,8 +58,8 @@ class Crew(Protocol):
     def look(self) -> None:
         """Refuses to wait for ever where nobody does the work."""
 
-    def executor(self, *, alone: bool = False) -> AbstractContextManager[Executor]:
-        """Takes the items; `alone`: one after the other. Left by an exception, what waits is dropped."""
+    def executor(self) -> AbstractContextManager[Executor]:
+        """Takes the items. Left by an exception, what waits is dropped."""
 
 
 class LocalCrew:
@@ -79,34 +79,66 @@ class LocalCrew:
         """Nothing is left to end."""
 
     def room(self) -> int:
-        """One item a process: whoever is under way when a process dies is under suspicion."""
+        """One item a process."""
         return self._workers
 
     def look(self) -> None:
         """A process that dies is noticed without looking."""
 
     @contextlib.contextmanager
-    def executor(self, *, alone: bool = False) -> Iterator[Executor]:
+    def executor(self) -> Iterator[Executor]:
         """Fresh processes: TensorFlow and MediaPipe do not survive a fork."""
-        pool = _LocalExecutor(1 if alone else self._workers, get_context("spawn"), initializer=_begin_worker)
+        executor = _LocalExecutor()
         try:
-            yield pool
+            yield executor
         finally:
-            pool.shutdown(cancel_futures=True)
+            executor.shutdown(cancel_futures=True)
 
 
-class _LocalExecutor(Processes):
-    """Processes of which Ctrl-C, which reaches all at once, ends the items and not the processes.
+class _LocalExecutor(Executor):
+    """As many processes as items were under way at a time, none of which shares anything with another.
 
-    One that died while it took an item from their queue could keep the queue's lock; the others would then
-    wait for ever.
+    In a pool of several, the death of one ends the others; and if it falls into the moment in which an item
+    is handed to another, the standard library's pool never answers for that item.
     """
 
+    def __init__(self) -> None:
+        self._slots: list[tuple[Processes, Future[Any]]] = []
+
     def submit(self, function: Callable[..., Result], /, *arguments: Any, **named: Any) -> Future[Result]:
-        return super().submit(_interruptible, function, *arguments, **named)
+        process = self._idle()
+        try:
+            answer = process.submit(_interruptible, function, *arguments, **named)
+        except BrokenExecutor:  # it died of nothing that it was given
+            process.shutdown()
+            process = _new_process()
+            answer = process.submit(_interruptible, function, *arguments, **named)
+        self._slots.append((process, answer))
+        return answer
+
+    def _idle(self) -> Processes:
+        """One whose last item is done, no longer among those that are busy; a new one if there is none."""
+        for number, (process, last) in enumerate(self._slots):
+            if not last.done():
+                continue
+            del self._slots[number]
+            if last.cancelled() or not isinstance(last.exception(), BrokenExecutor):
+                return process
+            process.shutdown()
+            break
+        return _new_process()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        for process, _ in self._slots:
+            process.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _new_process() -> Processes:
+    return Processes(1, get_context("spawn"), initializer=_begin_worker)
 
 
 def _interruptible(function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
+    """Ctrl-C, which reaches all processes at once, ends the item and not the process."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return function(*arguments, **named)
@@ -220,8 +252,8 @@ class DaskCrew:
         return int(threads)
 
     @contextlib.contextmanager
-    def executor(self, *, alone: bool = False) -> Iterator[Executor]:
-        """The scheduler's; nothing else is under way when an item is alone."""
+    def executor(self) -> Iterator[Executor]:
+        """The scheduler's."""
         executor = _ClusterExecutor(self._client)
         try:
             yield executor
@@ -250,8 +282,8 @@ def run_each(
 ) -> Generator[tuple[Item, Result | None]]:
     """`function` of every item, in whatever order; None for an item that kills its worker.
 
-    A worker that dies is replaced, and what was under way is tried again, one item at a time. When
-    `function` raises, what runs may finish, and the first error is then raised.
+    A worker that dies is replaced, and what it had is tried again when all others are done, with nothing
+    beside it. When `function` raises, what runs may finish, and the first error is then raised.
 
     Raises:
         RefusedError: workers die whatever they are given, or the scheduler went away.
@@ -278,30 +310,25 @@ def run_each(
 def _together(
     function: Callable[[Item], Result], waiting: deque[Item], crew: Crew, suspects: list[Item]
 ) -> Iterator[tuple[Item, Result]]:
-    """Takes from `waiting` until it is empty or the executor broke; `suspects` gets who was there then."""
+    """Takes from `waiting` until it is empty; `suspects` gets the items whose workers died."""
     running: dict[Future[Result], Item] = {}
     failure: Exception | None = None
-    is_broken = any_lived = False
+    any_lived = False
     with crew.executor() as executor:
         while True:
             # If not one item lived so far, they may all be the same.
-            goes_on = not (is_broken or failure or (suspects and not any_lived))
+            goes_on = not (failure or (suspects and not any_lived))
             while goes_on and waiting and len(running) < crew.room():
-                try:
-                    running[executor.submit(function, waiting[0])] = waiting[0]
-                except BrokenExecutor:
-                    is_broken = True
-                    break
-                waiting.popleft()
+                item = waiting.popleft()
+                running[executor.submit(function, item)] = item
             if not running:
                 break
             for future in _first_done(running, crew):
                 item = running.pop(future)
                 try:
                     result = future.result()
-                except crew.deaths as death:
+                except crew.deaths:
                     suspects.append(item)
-                    is_broken |= isinstance(death, BrokenExecutor)
                 except CancelledError:
                     raise
                 except Exception as error:
@@ -324,7 +351,7 @@ def _first_done(running: Iterable[Future[Result]], crew: Crew) -> set[Future[Res
 
 def _alone(function: Callable[[Item], Result], item: Item, crew: Crew) -> Result | None:
     for _ in range(CHANCES):
-        with crew.executor(alone=True) as executor:
+        with crew.executor() as executor:
             try:
                 (done,) = _first_done([executor.submit(function, item)], crew)
                 return done.result()

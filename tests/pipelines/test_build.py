@@ -234,7 +234,7 @@ class CrewHere(LocalCrew):
     """A thread of this process: no worker to wait for."""
 
     @contextlib.contextmanager
-    def executor(self, *, alone=False):
+    def executor(self):
         with ThreadPoolExecutor(1) as executor:
             yield executor
 

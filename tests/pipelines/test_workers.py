@@ -1,14 +1,17 @@
+import concurrent.futures.process
 import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
+from pipelines import workers
 from pipelines.schema import RefusedError
 from pipelines.workers import DaskCrew, LocalCrew, run_each
 from tests.faults import cluster, dask_worker
@@ -41,10 +44,9 @@ def test_an_error_ends_the_work_after_what_runs(tmp_path):
 
 
 def test_ctrl_c_ends_what_a_worker_does_and_not_the_worker():
+    with workers._new_process() as process:  # before its first item, seen from outside of items
+        assert process.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
     with LocalCrew(1).executor() as executor:
-        # Before its first item, seen from outside of items.
-        first = ProcessPoolExecutor.submit(executor, signal.getsignal, signal.SIGINT)
-        assert first.result() == signal.SIG_IGN
         worker = executor.submit(os.getpid).result()
         os.kill(worker, signal.SIGINT)  # it waits, holding the lock of the queue
         assert executor.submit(os.getpid).result(60) == worker
@@ -56,6 +58,33 @@ def test_ctrl_c_ends_what_a_worker_does_and_not_the_worker():
         assert isinstance(busy.exception(), KeyboardInterrupt)
         assert time.monotonic() - begin < 30
         assert executor.submit(os.getpid).result(60) == worker
+
+
+def test_a_death_while_another_item_is_handed_over_ends_its_own_item_alone(monkeypatch, tmp_path):
+    with LocalCrew(2).executor() as executor:
+        victim = executor.submit(os.getpid).result()
+        doomed = executor.submit(work, f"sleep {tmp_path / 'x'}")
+        make = concurrent.futures.process._WorkItem
+
+        def killing(*arguments):
+            os.kill(victim, signal.SIGKILL)
+            wait([doomed], 60)
+            return make(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(concurrent.futures.process, "_WorkItem", killing)
+            other = executor.submit(work, 3)
+        assert other.result(60) == 9
+        assert isinstance(doomed.exception(0), BrokenProcessPool)
+        assert victim not in {executor.submit(os.getpid).result(60) for _ in range(4)}
+
+
+def test_a_worker_that_dies_between_two_items_is_replaced():
+    with LocalCrew(1).executor() as executor:
+        first = executor.submit(os.getpid).result()
+        os.kill(first, signal.SIGKILL)
+        time.sleep(1)  # the pool has noticed
+        assert executor.submit(os.getpid).result(60) != first
 
 
 class Counting:
@@ -73,7 +102,7 @@ class Counting:
         pass
 
     @contextlib.contextmanager
-    def executor(self, *, alone=False):
+    def executor(self):
         crew = self
 
         class Threads(ThreadPoolExecutor):
