@@ -34,6 +34,16 @@ COSTS = {
 FAST, ACCURATE = Budget(times=60, bytes=2_000_000), Budget(times=20)
 
 
+@pytest.mark.parametrize("name", ["edge_fast", "edge_accurate"])
+def test_what_is_published_is_a_candidate(name):
+    settings = read_search(SEARCH)
+    studies = [
+        load_study(SEARCH.parent / settings.student, one) for one in candidates(settings.axes).values()
+    ]
+    assert load_study(SEARCH.parents[1] / f"{name}.yaml") in studies
+    assert name in settings.budgets
+
+
 def test_every_candidate_of_the_project_is_a_study():
     settings = read_search(SEARCH)
     found = candidates(settings.axes)
