@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from pipelines.schema import TORSO_JOINTS, RefusedError
@@ -26,8 +25,7 @@ class Alignment(Square):
 
     def warp(self, image: np.ndarray) -> np.ndarray:
         """`image` (H, W[, C]) uint8 -> (size, size[, C]) uint8; outside the frame is 0."""
-        matrix = self.pixel_matrix(self.size)
-        return cv2.warpAffine(image, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR)
+        return self.cut(image, self.size)
 
     def aligned(self, points: np.ndarray) -> np.ndarray:
         """`points` (..., 2 or more), x and y first, in pixels of the frame -> of the aligned frame."""

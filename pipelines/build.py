@@ -36,7 +36,7 @@ JOURNAL = "journal.jsonl"
 BESIDE = ("contact_sheet.png", LOG, *FILES)
 """Other files that a data set's folder may hold; they do not keep a build from it."""
 
-STAGES_VERSION = 5
+STAGES_VERSION = 6
 """Raised whenever the code of a stage changes what it writes of videos; older shards are then made anew."""
 
 JOINT_STAGES_VERSION = 3

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from pipelines.optional import load
-from pipelines.squares import Square
 
 SAME_BOX = 0.3
 """Boxes that overlap more (IoU) tell of the same thing."""
@@ -37,10 +35,6 @@ class Network:
         self._interpreter.set_tensor(self._input, picture[None])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index)[0] for index in self._outputs]
-
-    def cut(self, frame: np.ndarray, square: Square, flags: int = cv2.INTER_LINEAR) -> np.ndarray:
-        """`square` of `frame` (H, W, 3) uint8, upright, as (size, size, 3) uint8; black outside the frame."""
-        return cv2.warpAffine(frame, square.pixel_matrix(self.size), (self.size, self.size), flags=flags)
 
 
 def anchors(cells: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -6,7 +6,6 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pipelines.detectors import Network, anchors, detections, groups
@@ -46,7 +45,7 @@ class PalmNetwork:
     def detect(self, frame: np.ndarray, square: Square, min_score: float) -> list[Palm]:
         """Palms in a square of `frame` (H, W, 3) uint8 RGB, whatever their direction; best first."""
         size = self._detector.size
-        picture = self._detector.cut(frame, square, cv2.INTER_AREA)
+        picture = square.cut(frame, size)
         outputs = self._detector.run(picture / np.float32(255))
         scores, values = detections(outputs, self._anchors, size, min_score)
         palms = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -44,7 +44,7 @@ class Person:
     `score`: that there is a person, 0..1. `joints`: (33, 3) float32, x and y in pixels of the frame,
     visibility 0..1. `presence`: (33,) float32, that the joint lies inside the picture, 0..1. `mask`: (S, S)
     float32, that a pixel of the upright picture is the person's, 0..1. `square`: what was read.
-    `next_square`: where to read them in the next frame.
+    `next_square`: where to read them in the next frame, on the grid of squares.
     """
 
     score: float
@@ -101,7 +101,7 @@ class PoseNetworks:
         height, width = frame.shape[:2]
         whole = Square(width / 2, height / 2, 90.0 * quarter_turns, float(max(height, width)))
         size = self._detector.size
-        picture = self._detector.cut(frame, whole, cv2.INTER_AREA)
+        picture = whole.cut(frame, size)
         outputs = self._detector.run(picture / np.float32(127.5) - np.float32(1))
         # Centre and size of the face's box, then four points: hips, top of the circle, and two more.
         scores, values = detections(outputs, self._anchors, size, min_score)
@@ -114,9 +114,13 @@ class PoseNetworks:
         return people
 
     def detect_all(self, frame: np.ndarray, min_score: float) -> list[Detection]:
-        """People in `frame` (H, W, 3) uint8 RGB whatever their direction, some of them twice; best first."""
+        """People in `frame` (H, W, 3) uint8 RGB whatever their direction, some of them twice; best first.
+
+        Their squares are on the grid of squares.
+        """
         found = [one for turns in range(4) for one in self.detect(frame, turns, min_score)]
-        return sorted(found, key=lambda one: -one.score)
+        on_grid = [replace(one, square=one.square.on_grid()) for one in found]
+        return sorted(on_grid, key=lambda one: -one.score)
 
     def read(self, frame: np.ndarray, square: Square) -> Person:
         """The person in a square of `frame` (H, W, 3) uint8 RGB."""
@@ -132,7 +136,7 @@ class PoseNetworks:
         The network answers a mirrored picture a little differently: the mean of both is better than either.
         """
         size = self._careful.size
-        picture = np.ascontiguousarray(self._careful.cut(frame, square)[:, ::-1])
+        picture = np.ascontiguousarray(square.cut(frame, size)[:, ::-1])
         outputs = {one.shape: one for one in self._careful.run(picture / np.float32(255))}
         mask = np.ascontiguousarray(sigmoid(outputs[size, size, 1][:, ::-1, 0]))
         return mask_in_frame(mask, square, *frame.shape[:2])
@@ -140,7 +144,7 @@ class PoseNetworks:
 
 def _read(network: Network, frame: np.ndarray, square: Square) -> Person:
     size = network.size
-    picture = network.cut(frame, square)
+    picture = square.cut(frame, size)
     outputs = {one.shape: one for one in network.run(picture / np.float32(255))}
     points, mask = outputs[5 * POINTS,].reshape(POINTS, 5), outputs[size, size, 1]
     (heat,) = (one for shape, one in outputs.items() if shape[2:] == (POINTS,))
@@ -152,7 +156,7 @@ def _read(network: Network, frame: np.ndarray, square: Square) -> Person:
         presence=sigmoid(points[: len(JOINTS), 4]),
         mask=sigmoid(mask[..., 0]),
         square=square,
-        next_square=_square(placed[len(JOINTS)], placed[len(JOINTS) + 1]),
+        next_square=_square(placed[len(JOINTS)], placed[len(JOINTS) + 1]).on_grid(),
     )
 
 

@@ -107,12 +107,28 @@ def scaled_pictures(rng: np.random.Generator) -> list[dict[str, Any]]:
     return found
 
 
+def cuts(rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Squares of a frame, some of them partly outside, on the grid and cut out."""
+    frame = smooth_picture(rng, 90, 120)
+    found = []
+    for number in range(8):
+        x, y, side = rng.uniform((0, 0, 30), (120, 90, 300))
+        square = Square(x, y, (0, 90, 180, 270, *rng.uniform(-180, 180, 4))[number], side)
+        on_grid = square.on_grid()
+        found.append(
+            {"frame": frame.ravel().tolist(), "square": vars(square), "on_grid": vars(on_grid)}
+            | {"cut": on_grid.cut(frame, 48).ravel().tolist(), "raw": square.cut(frame, 48).ravel().tolist()}
+        )
+    return found
+
+
 def vectors() -> dict[str, Any]:
     """Inputs and answers by name."""
     rng = np.random.default_rng(5)
     found: dict[str, Any] = {"scalings": scaled_pictures(np.random.default_rng(6))}
     square = Square(81.5, 60.25, 37.0, 90.0)
     found["square"] = {"square": vars(square), "size": 64, "matrix": square.pixel_matrix(64).ravel().tolist()}
+    found["cuts"] = cuts(np.random.default_rng(7))
     joints = poses(rng, 30)
     alignment = estimate_alignment(joints, 96)
     found["alignment"] = {"poses": joints.tolist(), "answer": vars(alignment)}

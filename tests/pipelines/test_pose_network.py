@@ -44,7 +44,7 @@ def mediapipe_answer(frame):
 
 
 def test_answers_are_mediapipes(networks, frames):
-    overlaps = []
+    overlaps, apart = [], []
     for frame in frames:
         for quarter_turns in range(4):
             turned = np.ascontiguousarray(np.rot90(frame, quarter_turns))
@@ -57,11 +57,14 @@ def test_answers_are_mediapipes(networks, frames):
             if joints[:, 2].mean() < 0.9:
                 continue  # a body that the network misreads: a trembling answer tells nothing
             side = person.square.side_px
-            assert np.abs(person.joints[:, :2] - joints[:, :2]).mean() < 0.005 * side
+            apart.append(np.abs(person.joints[:, :2] - joints[:, :2]).mean() / side)
             np.testing.assert_allclose(person.joints[:, 2], joints[:, 2], atol=0.15)
             np.testing.assert_allclose(person.presence, joints[:, 3], atol=0.15)
             overlaps.append(overlap(person.mask_in_frame(*turned.shape[:2]) > MASK_SCORE, mask))
     assert len(overlaps) >= 9
+    # A pixel that rounds otherwise already moves a joint by a thousandth of the square.
+    assert np.mean(apart) < 0.004
+    assert max(apart) < 0.0075
     assert min(overlaps) > 0.9
     assert np.median(overlaps) > 0.97
 

@@ -1,7 +1,7 @@
 /** One rigid transform a video that sets the body upright in the middle of a square (pipelines/alignment.py). */
 
 import { RefusedError, TORSO_JOINTS } from "./schema";
-import { applyMatrix, matrixOf, pixelMatrix, type Square } from "./squares";
+import { applyMatrix, matrixOf, type Square } from "./squares";
 import type { Picture, Vision } from "./vision";
 
 const MIN_JOINT_SCORE = 0.5;
@@ -17,7 +17,7 @@ export type Joints = readonly (readonly [number, number, number])[];
 
 /** A frame or a mask, upright; 0 outside the frame. */
 export function setUpright(vision: Vision, picture: Picture, alignment: Alignment): Picture {
-  return vision.warp(picture, pixelMatrix(alignment, alignment.size), alignment.size, alignment.size);
+  return vision.cut(picture, alignment, alignment.size);
 }
 
 /** Joints in pixels of the aligned frame. */

@@ -3,15 +3,7 @@
 import { anchors, detections, groups, meanPoint } from "./detectors";
 import { countOnes, over } from "./masks";
 import type { Network } from "./network";
-import {
-  cut,
-  MIN_TORSO_SCORE,
-  type Person,
-  type PoseNetworks,
-  sizeOf,
-  torsoScore,
-  unit,
-} from "./poseNetwork";
+import { MIN_TORSO_SCORE, type Person, type PoseNetworks, sizeOf, torsoScore, unit } from "./poseNetwork";
 import { joint, MASK_SCORE, roundHalfEven } from "./schema";
 import { isLike, type Point, pointInFrame, type Square } from "./squares";
 import type { Picture, Vision } from "./vision";
@@ -64,7 +56,7 @@ class PalmNetwork {
 
   async detect(frame: Picture, square: Square, minScore: number): Promise<Palm[]> {
     const size = sizeOf(this.network);
-    const answers = await this.network.run(unit(cut(this.vision, frame, square, size)));
+    const answers = await this.network.run(unit(this.vision.cut(frame, square, size)));
     return groups(detections(answers, this.anchorPoints, size, minScore)).map((group) => {
       const at = (place: number): Point => {
         const [x, y] = meanPoint(group, place);

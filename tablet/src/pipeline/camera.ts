@@ -106,7 +106,7 @@ export function shiftPx(movement: Matrix, width: number, height: number): number
 
 /** The second frame as a camera that had not moved would have taken it. */
 export function asIfStill(vision: Vision, frame: Picture, movement: Matrix): Picture {
-  return vision.warp(frame, fromPixelCenters(movement), frame.width, frame.height, true);
+  return vision.warp(frame, fromPixelCenters(movement), frame.width, frame.height);
 }
 
 /** A movement of a frame's points as one of the points that `matrix` takes them to. */

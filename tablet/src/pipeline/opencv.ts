@@ -4,6 +4,8 @@ export interface Mat {
   rows: number;
   cols: number;
   data: Uint8Array;
+  data16S: Int16Array;
+  data16U: Uint16Array;
   data32F: Float32Array;
   channels(): number;
   delete(): void;
@@ -22,6 +24,8 @@ export interface CV {
   TermCriteria: new (type: number, steps: number, step: number) => Value;
   CV_8UC1: number;
   CV_8UC3: number;
+  CV_16UC1: number;
+  CV_16SC2: number;
   CV_32FC2: number;
   CV_64F: number;
   INTER_LINEAR: number;
@@ -34,6 +38,15 @@ export interface CV {
   TermCriteria_EPS: number;
   matFromArray(rows: number, cols: number, type: number, values: number[]): Mat;
   warpAffine(from: Mat, to: Mat, matrix: Mat, size: Value, flags: number, border: number, value: Value): void;
+  remap(
+    from: Mat,
+    to: Mat,
+    pixels: Mat,
+    parts: Mat,
+    interpolation: number,
+    border: number,
+    value: Value,
+  ): void;
   cvtColor(from: Mat, to: Mat, code: number): void;
   resize(from: Mat, to: Mat, size: Value, fx: number, fy: number, interpolation: number): void;
   blur(from: Mat, to: Mat, size: Value): void;

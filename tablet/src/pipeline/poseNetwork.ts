@@ -4,7 +4,7 @@ import { anchors, detections, groups, meanPoint, sigmoid } from "./detectors";
 import type { Answer, Network } from "./network";
 import { mirrored } from "./pixels";
 import { JOINTS, TORSO_JOINTS } from "./schema";
-import { type Point, pixelMatrix, pointInFrame, type Square } from "./squares";
+import { onGrid, type Point, pixelMatrix, pointInFrame, type Square } from "./squares";
 import type { Picture, Vision } from "./vision";
 
 const DETECTOR_CELLS = [
@@ -67,7 +67,7 @@ export class PoseNetworks {
       sidePx: Math.max(width, height),
     };
     const size = sizeOf(this.files.detector);
-    const picture = cut(this.vision, frame, whole, size);
+    const picture = this.vision.cut(frame, whole, size);
     const answers = await this.files.detector.run(byTable(picture.data, AROUND_ZERO));
     return groups(detections(answers, this.anchorPoints, size, minScore)).map((group) => {
       const [hips, top] = [2, 3].map((place) => {
@@ -78,11 +78,13 @@ export class PoseNetworks {
     });
   }
 
-  /** People whatever their direction, some of them twice; best first. */
+  /** People whatever their direction, some of them twice; best first. Their squares are on the grid. */
   async detectAll(frame: Picture, minScore: number): Promise<Detection[]> {
     const found: Detection[] = [];
     for (let turns = 0; turns < 4; turns++) found.push(...(await this.detect(frame, turns, minScore)));
-    return found.sort((a, b) => b.score - a.score);
+    return found
+      .map(({ score, square }) => ({ score, square: onGrid(square) }))
+      .sort((a, b) => b.score - a.score);
   }
 
   read(frame: Picture, square: Square): Promise<Person> {
@@ -97,7 +99,7 @@ export class PoseNetworks {
   /** The mask read carefully in a mirror, in pixels of the frame. */
   async mirroredMask(frame: Picture, square: Square): Promise<Picture<Float32Array>> {
     const size = sizeOf(this.files.careful);
-    const picture = mirrored(cut(this.vision, frame, square, size));
+    const picture = mirrored(this.vision.cut(frame, square, size));
     const answers = await this.files.careful.run(unit(picture));
     const mask = maskOf(answers, size);
     return this.maskInFrame({ ...mask, data: mirrored(mask).data }, square, frame.width, frame.height);
@@ -110,12 +112,12 @@ export class PoseNetworks {
     width: number,
     height: number,
   ): Picture<Float32Array> {
-    return this.vision.warp(mask, pixelMatrix(square, mask.width), width, height, true);
+    return this.vision.warp(mask, pixelMatrix(square, mask.width), width, height);
   }
 
   private async readBy(network: Network, frame: Picture, square: Square): Promise<Person> {
     const size = sizeOf(network);
-    const answers = await network.run(unit(cut(this.vision, frame, square, size)));
+    const answers = await network.run(unit(this.vision.cut(frame, square, size)));
     const points = answers.find((one) => one.values.length === 5 * POINTS)!.values;
     const heat = answers.find((one) => one.shape.length === 3 && one.shape[2] === POINTS)!;
     const score = answers.find((one) => one.values.length === 1)!.values[0];
@@ -131,18 +133,13 @@ export class PoseNetworks {
       presence: Float32Array.from(JOINTS, (_, n) => sigmoid(points[5 * n + 4])),
       mask: maskOf(answers, size),
       square,
-      nextSquare: squareAround(placed[JOINTS.length], placed[JOINTS.length + 1]),
+      nextSquare: onGrid(squareAround(placed[JOINTS.length], placed[JOINTS.length + 1])),
     };
   }
 }
 
 export function sizeOf(network: Network): number {
   return network.inputs[0].shape[1];
-}
-
-/** A square of the frame, upright; black outside the frame. */
-export function cut(vision: Vision, frame: Picture, square: Square, size: number): Picture {
-  return vision.warp(frame, pixelMatrix(square, size), size, size);
 }
 
 const TO_ONE = Float32Array.from({ length: 256 }, (_, byte) => byte / 255);

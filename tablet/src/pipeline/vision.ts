@@ -1,7 +1,7 @@
 /** OpenCV's functions on plain pictures; nothing of OpenCV's own memory leaves this file. */
 
 import type { CV, Mat } from "./opencv";
-import type { Matrix } from "./squares";
+import { type Matrix, placesOf, type Square } from "./squares";
 
 /** Row by row, channels together: `data` has width * height * channels values. */
 export interface Picture<T extends Uint8Array | Float32Array = Uint8Array> {
@@ -48,19 +48,18 @@ export class Vision {
     }
   }
 
-  /** `picture` moved by `matrix` into one of `width` by `height`, linearly; 0 outside. `inverse`: the matrix leads back. */
+  /** What lies in `picture` where `matrix` leads from one of `width` by `height`, linearly; 0 outside. */
   warp<T extends Uint8Array | Float32Array>(
     picture: Picture<T>,
     matrix: Matrix,
     width: number,
     height: number,
-    inverse = false,
   ): Picture<T> {
     const { cv } = this;
     return this.with(
       () => [this.mat(picture), cv.matFromArray(2, 3, cv.CV_64F, [...matrix]), new cv.Mat()],
       ([source, move, out]) => {
-        const flags = cv.INTER_LINEAR | (inverse ? cv.WARP_INVERSE_MAP : 0);
+        const flags = cv.INTER_LINEAR | cv.WARP_INVERSE_MAP;
         cv.warpAffine(
           source,
           out,
@@ -70,6 +69,26 @@ export class Vision {
           cv.BORDER_CONSTANT,
           new cv.Scalar(),
         );
+        return this.taken(out, picture.data);
+      },
+    );
+  }
+
+  /** A square of `picture`, upright, linearly and in whole numbers: Python's bytes; 0 outside. */
+  cut(picture: Picture, square: Square, size: number): Picture {
+    const { cv } = this;
+    return this.with(
+      () => [
+        this.mat(picture),
+        new cv.Mat(size, size, cv.CV_16SC2),
+        new cv.Mat(size, size, cv.CV_16UC1),
+        new cv.Mat(),
+      ],
+      ([source, pixels, parts, out]) => {
+        const places = placesOf(square, size);
+        pixels.data16S.set(places.pixels);
+        parts.data16U.set(places.parts);
+        cv.remap(source, out, pixels, parts, cv.INTER_LINEAR, cv.BORDER_CONSTANT, new cv.Scalar());
         return this.taken(out, picture.data);
       },
     );

@@ -14,7 +14,7 @@ import type { CV } from "../../src/pipeline/opencv";
 import { type Plane, toRgb, workingSize } from "../../src/pipeline/pixels";
 import { JointSmoother } from "../../src/pipeline/pose";
 import { type Figures, type QualityLimits, reasonsAgainst, sharpness } from "../../src/pipeline/quality";
-import { pixelMatrix } from "../../src/pipeline/squares";
+import { onGrid, pixelMatrix, type Square } from "../../src/pipeline/squares";
 import { DecodeReport, SteadyTimes } from "../../src/pipeline/times";
 import { verdictOf } from "../../src/pipeline/verdict";
 import { type Picture, Vision } from "../../src/pipeline/vision";
@@ -34,15 +34,28 @@ function close(found: ArrayLike<number>, wanted: ArrayLike<number>, within: numb
   expect(most).toBeLessThanOrEqual(within);
 }
 
+const squareOf = (given: Record<string, number>): Square => ({
+  centerX: given.center_x,
+  centerY: given.center_y,
+  angleDegrees: given.angle_degrees,
+  sidePx: given.side_px,
+});
+
 test("a square's matrix", () => {
   const { square, size, matrix } = python.square;
-  const given = {
-    centerX: square.center_x,
-    centerY: square.center_y,
-    angleDegrees: square.angle_degrees,
-    sidePx: square.side_px,
-  };
-  close(pixelMatrix(given, size), matrix, 1e-9);
+  close(pixelMatrix(squareOf(square), size), matrix, 1e-9);
+});
+
+test("squares are cut to the byte, and lie on one grid", () => {
+  expect(python.cuts.length).toBe(8);
+  for (const { frame, square, on_grid, cut, raw } of python.cuts) {
+    const given = squareOf(square);
+    const found = onGrid(given);
+    close(Object.values(found), Object.values(squareOf(on_grid)), 1e-9);
+    const picture = { width: 120, height: 90, channels: 3, data: Uint8Array.from(frame) };
+    close(vision.cut(picture, found, 48).data, cut, 0);
+    close(vision.cut(picture, given, 48).data, raw, 0);
+  }
 });
 
 test("scaled pictures are the same to the byte", () => {
