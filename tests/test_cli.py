@@ -490,13 +490,16 @@ def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, 
     )
     tfgma_here("train", "--config", config, "--data", dataset, "--out", tmp_path / "run", "--fold", "0")
     tfgma_here("evaluate", tmp_path / "run")
-    only = ("--variant", "float32", "--onnx")
+    only = ("--variant", "float32", "--variant", "int8", "--onnx", "--attention")
     exported = tfgma_here("export", tmp_path / "run", "--out", tmp_path / "bundle", *only, "--json")
     variants = json.loads(exported)["certificate"]["variants"]
-    assert list(variants) == ["float32", "onnx"]
+    assert list(variants) == ["float32", "int8", "onnx"]
     files = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["files"]
-    for found in variants.values():
-        assert found["clip"]["max_delta"] < 1e-4
+    for name, found in variants.items():
+        limit = 0.05 if name == "int8" else 1e-4
+        assert found["clip"]["max_delta"] < limit
+        assert set(found["also"]) == {"alpha", "beta"}
+        assert all(0 < one["mean_delta"] <= one["max_delta"] < limit for one in found["also"].values())
         assert set(found["latency_ms"]) == {"1", "2", "4"}
         content = (tmp_path / "bundle" / found["file"]).read_bytes()
         assert files[found["file"]] == found["sha256"] == hashlib.sha256(content).hexdigest()
@@ -507,3 +510,9 @@ def test_a_pose_study_goes_from_joints_to_a_prediction_by_config_alone(infants, 
     video = sorted(infants.glob("FMs/*/video.mp4"))[0]
     answer = json.loads(tfgma_here("predict", video, "--model", tmp_path / "bundle", "--json"))
     assert set(answer["videos"][0]["probabilities"]) == {"FMs", "PR", "WMs"}
+    described = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["attention"]
+    for clip in answer["videos"][0]["clips"]:
+        for name in ("alpha", "beta"):
+            shares = np.array(clip[name])
+            assert list(shares.shape) == described[name]["shape"]
+            np.testing.assert_allclose(shares.sum(axis=-1), 1, atol=1e-4)

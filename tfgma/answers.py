@@ -77,6 +77,40 @@ def _alone() -> Iterator[None]:
         keras.distribution.set_distribution(shared)
 
 
+def deltas_of(
+    network: keras.Model,
+    files: Mapping[str, Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]],
+    names: Sequence[str],
+    data: tf.data.Dataset,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """How far what each of `files` answers is from what `network` does, over the clips of `data`.
+
+    Args:
+        network: answers all of `names`.
+        files: inputs of one clip -> all that a file answers, without the batch.
+        names: of the answers that are compared.
+        data: batches of one clip.
+
+    Returns:
+        File -> name -> `mean_delta` and `max_delta`, absolute.
+    """
+    deltas: dict[str, dict[str, list[np.ndarray]]] = {file: {name: [] for name in names} for file in files}
+    for inputs, _ in data.as_numpy_iterator() if names else ():
+        wanted = answers_on(network, inputs)
+        for file, answer in files.items():
+            found = answer(inputs)
+            for name in names:
+                off = np.abs(found[name] - keras.ops.convert_to_numpy(wanted[name])[0])
+                deltas[file][name].append(off)
+    return {
+        file: {
+            name: {"mean_delta": float(np.mean(values)), "max_delta": float(np.max(values))}
+            for name, values in found.items()
+        }
+        for file, found in deltas.items()
+    }
+
+
 def join(parts: Sequence[Predictions]) -> Predictions:
     """The rows of all parts, in order."""
     names = [name for name in vars(parts[0]) if name != "classes"]

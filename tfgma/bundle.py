@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pipelines.config import BuildConfig, InputSettings, Settings, explain_invalid
 from pipelines.schema import RefusedError
@@ -32,8 +32,8 @@ FLOW = "flow"
 OUTPUT = "probabilities"
 
 
-class InputDescription(Settings):
-    """A named input: axes after the batch, which is 1."""
+class TensorDescription(Settings):
+    """A named input or output: axes after the batch, which is 1."""
 
     shape: tuple[int, ...]
     meaning: str
@@ -50,7 +50,7 @@ class StreamingDescription(Settings):
     """What streaming files take and keep. `frames`: of a clip, after which they answer as certified."""
 
     frames: int
-    inputs: dict[str, InputDescription]
+    inputs: dict[str, TensorDescription]
     states: dict[str, StateDescription]
 
 
@@ -73,14 +73,15 @@ class BundleDescription(Settings):
 
     `streaming`: of files that take a frame at a time, where there are any. `files`: SHA-256 of every TFLite
     file, of an ONNX file and of certificate.json. `runtime`: version of ai-edge-litert that ran the files
-    when they were exported. `adaptation`: what `tfgma adapt` fitted to which site, where it did.
+    when they were exported. `adaptation`: what `tfgma adapt` fitted to which site, where it did. `attention`:
+    what every file answers besides, of what the network weighed, where that was asked for.
     """
 
     bundle_version: int
     classes: tuple[str, ...]
     sampling: InputSettings
     build: BuildConfig
-    inputs: dict[str, InputDescription]
+    inputs: dict[str, TensorDescription]
     output: str
     files: dict[str, str]
     calibration: CalibrationDescription
@@ -90,6 +91,7 @@ class BundleDescription(Settings):
     notice: str
     streaming: StreamingDescription | None = None
     adaptation: dict[str, Any] | None = None
+    attention: dict[str, TensorDescription] = Field(default_factory=dict)
 
 
 def model_file(variant: str) -> str:

@@ -30,9 +30,10 @@ WORST_LAYERS = 5
 class Limits(Settings):
     """What a file may differ from the network by, and still be exported.
 
-    `float32_difference`: of any probability of any clip, for float32 and ONNX only. `changed_subjects`:
-    those whose decision (class of highest mean probability) is another. `accuracy_loss`: share of subjects by
-    which fewer decisions are right. Clips have no limit: one near a tie is decided otherwise by any rounding.
+    `float32_difference`: of any number that is answered for any clip, for float32 and ONNX only.
+    `changed_subjects`: those whose decision (class of highest mean probability) is another. `accuracy_loss`:
+    share of subjects by which fewer decisions are right. Clips have no limit: one near a tie is decided
+    otherwise by any rounding.
     """
 
     float32_difference: NonNegativeFloat = 1e-4
@@ -56,7 +57,8 @@ class Making:
 class Candidate:
     """A file and what it answers for the test side's clips.
 
-    `making`: how it was made. `costs`: what `latency.measure` found, or nothing.
+    `making`: how it was made. `costs`: what `latency.measure` found, or nothing. `also`: of what it answers
+    besides, name -> `mean_delta` and `max_delta` to the network.
     """
 
     content: bytes
@@ -64,6 +66,7 @@ class Candidate:
     predictions: Predictions
     making: Making = field(default_factory=Making)
     costs: dict[str, Any] = field(default_factory=dict)
+    also: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def certify(
@@ -166,7 +169,7 @@ def compare(network: Predictions, file: Predictions) -> dict[str, Any]:
 
 
 def _certified(name: str, network: Predictions, candidate: Candidate, limits: Limits) -> dict[str, Any]:
-    found = compare(network, candidate.predictions)
+    found = compare(network, candidate.predictions) | {"also": candidate.also}
     return {
         "file": certified_file(name),
         "sha256": hashlib.sha256(candidate.content).hexdigest(),
@@ -185,11 +188,12 @@ def failures(variant: str, found: Mapping[str, Any], limits: Limits) -> list[str
     if not found["valid"]:
         return ["its answers are not probabilities"]
     said = []
-    largest = found["clip"]["max_delta"]
-    if variant.removeprefix(STREAM) in EXACT and largest > limits.float32_difference:
-        said.append(
-            f"a clip's probability is off by {largest:.2g}, {limits.float32_difference:.2g} is allowed"
-        )
+    deltas = {"probability": found["clip"], **found.get("also", {})}
+    for name, one in deltas.items() if variant.removeprefix(STREAM) in EXACT else ():
+        # Not "more than", by which NaN would pass.
+        delta = one["max_delta"]
+        if not delta <= limits.float32_difference:
+            said.append(f"a clip's {name} is off by {delta:.2g}, {limits.float32_difference:.2g} is allowed")
     if found["subject"]["changed"] > limits.changed_subjects:
         names = found["subject"]["changed_names"]
         said.append(

@@ -41,7 +41,8 @@ MOST_MEAN_DELTA = 0.02
 class ConversionTask:
     """What is converted: fold `fold` of `run` as `variants`, into `folder`, by `limits`.
 
-    `streaming`: each variant also as a file that takes a frame at a time.
+    `streaming`: each variant also as a file that takes a frame at a time. `also`: outputs of the network that
+    every file answers besides.
     """
 
     run: Path
@@ -51,6 +52,7 @@ class ConversionTask:
     limits: Limits
     int8_io: bool = False
     streaming: bool = False
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def write_models(task: ConversionTask, tell: Callable[[int, str], None]) -> dict
     """
     network = load_network(fold_folder(task.run, task.fold) / MODEL_FILE)
     tell(0, "SavedModel")
-    save_model(network, task.folder / SAVED_MODEL)
+    save_model(network, task.folder / SAVED_MODEL, also=task.also)
     made: dict[str, Making] = {}
     for name in ("", STREAM) if task.streaming else ("",):
         with tempfile.TemporaryDirectory(dir=task.folder) as folder:
@@ -106,7 +108,7 @@ def write_models(task: ConversionTask, tell: Callable[[int, str], None]) -> dict
                 if variant == "int8":
                     content, made[file] = _int8(task, form)
                 elif variant == ONNX:
-                    content = convert_onnx(network)
+                    content = convert_onnx(network, task.also)
                 elif variant == "int16":
                     content = convert_int16(form.saved_model, form.calibration)
                 else:
@@ -135,7 +137,7 @@ def _form(name: str, task: ConversionTask, network: keras.Model, folder: Path) -
         return _calibration_clips(task, network)
 
     if name != STREAM:
-        save_model(network, folder, batch=1)
+        save_model(network, folder, batch=1, also=task.also)
         return Form(
             network=network,
             saved_model=folder,
@@ -148,7 +150,7 @@ def _form(name: str, task: ConversionTask, network: keras.Model, folder: Path) -
     streaming = FAMILIES[study_of(read_run(task.run)).model.family].streaming
     assert streaming is not None
     step = streaming(network)
-    save_model(step, folder, batch=1, states=state_names(step))
+    save_model(step, folder, batch=1, also=state_names(step))
     return Form(
         network=network,
         saved_model=folder,

@@ -23,6 +23,7 @@ from tfgma.faithfulness import CELLS, ORDERS, cell_sums, deletion_area
 from tfgma.gradients import Arrays, evidence_of
 from tfgma.lock_box import refuse_locked
 from tfgma.occlusion import frozen, nothing, without_part
+from tfgma.outputs import ATTENTION
 from tfgma.preprocessing import make_tools
 from tfgma.runs import MODEL_FILE, fold_folder, read_run, study_of
 from tfgma.saliency import GradCam, integrated_gradients
@@ -323,9 +324,7 @@ class _MapMaker:
         attributions = integrated_gradients(self._evidence, inputs, baseline)
         answers = answers_on(self._network, inputs)
         attention = {
-            name: keras.ops.convert_to_numpy(answers[name])[0]
-            for name in ("alpha", "beta")
-            if name in answers
+            name: keras.ops.convert_to_numpy(answers[name])[0] for name in ATTENTION if name in answers
         }
         found = {"grad_cam": grad_cam, "integrated_gradients": attributions}
         deletions = [

@@ -13,7 +13,7 @@ import keras
 
 from pipelines.files import folder_written_whole, refuse_taken
 from pipelines.schema import RefusedError
-from tfgma.answers import Answerer, answers_of, predict_each
+from tfgma.answers import Answerer, answers_of, deltas_of, predict_each
 from tfgma.backends import VARIABLE, choose_backend
 from tfgma.bundle import (
     BUNDLE_FILE,
@@ -25,9 +25,9 @@ from tfgma.bundle import (
     STREAM,
     VARIANTS,
     CalibrationDescription,
-    InputDescription,
     StateDescription,
     StreamingDescription,
+    TensorDescription,
     certified_file,
     model_file,
 )
@@ -52,6 +52,7 @@ from tfgma.latency import Runnable, machine, measure, opened
 from tfgma.models.families import FAMILIES
 from tfgma.models.temporal_shift import FrameMean
 from tfgma.onnx_file import require_onnx
+from tfgma.outputs import ATTENTION
 from tfgma.pages import render
 from tfgma.processes import run_apart
 from tfgma.runs import (
@@ -81,6 +82,11 @@ STREAM_MEANINGS = {
     "flow": "x, y from the frame before, in -1..1 of max_flow_px, positive right and down; 0 with the first",
 }
 
+ATTENTION_MEANINGS = {
+    "alpha": "shares of the clip's moments, sum 1",
+    "beta": "shares of 18 joints within each moment, sum 1",
+}
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -93,6 +99,7 @@ def export(
     limits: Limits | None = None,
     int8_io: bool = False,
     streaming: bool = False,
+    attention: bool = False,
     isolated: bool = True,
     progress: Progress = lambda done, total, text: None,
 ) -> dict[str, Any]:
@@ -110,14 +117,15 @@ def export(
         int8_io: whether the int8 file takes and gives int8.
         streaming: whether each variant is also written as a file that takes a frame at a time, whose inputs
             and states are float32.
+        attention: whether every file also answers what the network weighed (ATTENTION).
         isolated: whether files are converted in a process of their own; if not, on TensorFlow alone.
         progress: is told steps done, of all, and what comes next.
 
     Raises:
         RefusedError: not a run, an untrained fold, an unknown variant, the data set is gone, `out` is not
-            empty, a network that looks ahead cannot stream, the network needs operators beyond the builtin
-            ones, a file differs from the network by more than `limits`, or ONNX is asked for without its
-            packages.
+            empty, a network that looks ahead cannot stream, one without attention cannot tell it, the
+            network needs operators beyond the builtin ones, a file differs from the network by more than
+            `limits`, or ONNX is asked for without its packages.
     """
     limits = limits or Limits()
     content = read_run(run)
@@ -135,21 +143,40 @@ def export(
             f"--streaming needs a network that never looks ahead, of the family {able}. "
             f'Received: "{config.model.family}". Leave --streaming out, or train configs/stream_gma.yaml'
         )
+    network = load_network(fold_folder(run, fold) / MODEL_FILE)
+    if attention and not set(ATTENTION) <= network.output.keys():
+        raise RefusedError(
+            "--attention needs a network that tells what it weighed, of the family stam. "
+            f'Received: "{config.model.family}". Leave --attention out, or train configs/stam_gma.yaml'
+        )
     refuse_taken(out)
     steps = 2 * (len(files) + (len(streamed(variants)) if streaming else 0)) + 2
     with folder_written_whole(out) as building:
         task = ConversionTask(
-            run.resolve(), fold, tuple(files), building.resolve(), limits, int8_io, streaming
+            run.resolve(),
+            fold,
+            tuple(files),
+            building.resolve(),
+            limits,
+            int8_io,
+            streaming,
+            ATTENTION if attention else (),
         )
         certificate = write_and_certify(
             task, isolated=isolated, tell=lambda number, text: progress(number, steps, text)
         )
         refuse_failed(certificate)
         write_json(building / CERTIFICATE_FILE, certificate)
-        network = load_network(fold_folder(run, fold) / MODEL_FILE)
         description = _describe(run, content, config, fold, network, building, certificate)
         if streaming:
             description["streaming"] = _describe_streaming(config, network)
+        if attention:
+            description["attention"] = {
+                name: TensorDescription(
+                    shape=network.output[name].shape[1:], meaning=ATTENTION_MEANINGS[name]
+                ).model_dump()
+                for name in ATTENTION
+            }
         write_json(building / BUNDLE_FILE, description)
         card = render(
             "MODEL_CARD.md.j2", bundle=description, certificate=certificate, config=config, fold=fold
@@ -194,6 +221,7 @@ def write_and_certify(
             models[name] = opened(task.folder / certified_file(name))
             answerers[name] = answers_of_file(models[name])
     data = fold_clips(task.run, task.fold, "test", network)
+    also = deltas_of(network, {name: model.outputs for name, model in models.items()}, task.also, data)
     answers = predict_each(answerers, data, read_run(task.run)["classes"], task.fold, "test")
     for form in ("", STREAM):
         name = f"{form}int8"
@@ -207,7 +235,7 @@ def write_and_certify(
         tell(number, f"latency of {name}")
         costs = measure(task.folder / certified_file(name))
         operators = models[name].operators
-        candidates[name] = Candidate(content, operators, answers[name], made[name], costs)
+        candidates[name] = Candidate(content, operators, answers[name], made[name], costs, also[name])
     certificate = certify(answers[""], candidates, task.limits, machine())
     inputs = [tensor.name for tensor in network.inputs]
     if has_flow_network(study_of(read_run(task.run)).build, inputs):
@@ -260,7 +288,7 @@ def _describe(
     certificate: dict[str, Any],
 ) -> dict[str, Any]:
     inputs = {
-        tensor.name: InputDescription(shape=tensor.shape[1:], meaning=MEANINGS[tensor.name]).model_dump()
+        tensor.name: TensorDescription(shape=tensor.shape[1:], meaning=MEANINGS[tensor.name]).model_dump()
         for tensor in network.inputs
     }
     return {
@@ -316,7 +344,7 @@ def _describe_streaming(config: StudyConfig, network: keras.Model) -> dict[str, 
     return StreamingDescription(
         frames=frames,
         inputs={
-            name: InputDescription(shape=shape, meaning=STREAM_MEANINGS[name])
+            name: TensorDescription(shape=shape, meaning=STREAM_MEANINGS[name])
             for name, shape in shapes.items()
             if name not in states
         },

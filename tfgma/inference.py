@@ -6,7 +6,7 @@ import contextlib
 from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -108,12 +108,18 @@ class TFLiteModel:
         Raises:
             RefusedError: an input is missing, is not known, or has another shape or dtype.
         """
+        return self.outputs(inputs)[self._output]
+
+    def outputs(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """As `__call__`, but all that the file answers, by name and without the batch."""
         check_inputs(inputs, self.input_shapes)
         for name, detail in self._input_details.items():
             self._interpreter.set_tensor(detail["index"], _quantised(inputs[name], detail))
         self._interpreter.invoke()
-        answer = self._output_details[self._output]
-        return _dequantised(self._interpreter.get_tensor(answer["index"]), answer)[0]
+        return {
+            name: _dequantised(self._interpreter.get_tensor(detail["index"]), detail)[0]
+            for name, detail in self._output_details.items()
+        }
 
 
 def check_inputs(inputs: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -189,6 +195,7 @@ class Assessment:
 
     `start_seconds`: (N,). `clip_probabilities`: (N, C). `probabilities`: (C,), the mean over clips.
     `calibration`: the bundle's. `pictures`: a JPEG a clip, if they were asked for.
+    `attention`: of bundles exported with it, `alpha` (N, moments) and `beta` (N, moments, 18), shares.
     """
 
     video: str
@@ -198,6 +205,7 @@ class Assessment:
     report: ProcessReport
     calibration: CalibrationDescription
     pictures: tuple[bytes, ...] = ()
+    attention: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -220,7 +228,7 @@ class Assessment:
         def named(values: np.ndarray) -> dict[str, float]:
             return {name: round(float(p), 6) for name, p in zip(self.classes, values, strict=True)}
 
-        said = self.verdict
+        said, shares = self.verdict, self.attention.items()
         return {
             "video": self.video,
             "verdict": said.answer,
@@ -231,7 +239,10 @@ class Assessment:
             "probabilities": named(self.probabilities),
             "clips": [
                 {"start_seconds": round(float(start), 3), "probabilities": named(row)}
-                for start, row in zip(self.start_seconds, self.clip_probabilities, strict=True)
+                | {name: np.round(values[n].astype(float), 6).tolist() for name, values in shares}
+                for n, (start, row) in enumerate(
+                    zip(self.start_seconds, self.clip_probabilities, strict=True)
+                )
             ],
             "seconds": round(self.report.decode.seconds, 3),
             "body_share": round(self.report.body_share, 4),
@@ -278,7 +289,7 @@ class Predictor:
         """
         report = ProcessReport()
         starts: list[float] = []
-        answers: list[Future[np.ndarray]] = []
+        answers: list[Future[dict[str, np.ndarray]]] = []
         clips = video_clips(
             video, self.description.build, self._tools.finder, flow=self._tools.flow, report=report
         )
@@ -300,22 +311,26 @@ class Predictor:
                 if number >= len(self._buffers):
                     answer = answers[number - len(self._buffers)].result()
                     if film:
-                        film.add(waiting.popleft(), answer)
+                        film.add(waiting.popleft(), answer[OUTPUT])
                 if film:
                     waiting.append(clip)
                 buffers = self._buffers[number % len(self._buffers)]
                 inputs = clip_inputs(clip, self.description.inputs, build.clip, sampling, buffers)
-                answers.append(network.submit(self._model, inputs))
+                answers.append(network.submit(self._model.outputs, inputs))
             if film:
                 for clip, late in zip(waiting, answers[len(answers) - len(waiting) :], strict=True):
-                    film.add(clip, late.result())
-        probabilities = np.stack([answer.result() for answer in answers])
+                    film.add(clip, late.result()[OUTPUT])
+
+        def column(name: str) -> np.ndarray:
+            return np.stack([answer.result()[name] for answer in answers])
+
         return Assessment(
             str(video),
             self.description.classes,
             np.array(starts),
-            probabilities,
+            column(OUTPUT),
             report,
             self.description.calibration,
             tuple(kept),
+            {name: column(name) for name in self.description.attention},
         )

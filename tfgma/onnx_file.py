@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import keras
@@ -24,14 +25,17 @@ def require_onnx() -> None:
         load(name, EXTRA)
 
 
-def convert_onnx(network: keras.Model) -> bytes:
-    """A network as an ONNX file of batch 1: inputs by their names -> `probabilities`; on TensorFlow alone.
+def convert_onnx(network: keras.Model, also: Collection[str] = ()) -> bytes:
+    """A network as an ONNX file of batch 1, on TensorFlow alone.
+
+    It takes inputs by their names and answers `probabilities`, and `also` those of the network's outputs.
 
     Raises:
         RefusedError: the packages are missing.
     """
     require_onnx()
-    answering = keras.Model(network.input, {OUTPUT: probabilities_of(network.output[LOGITS])})
+    outputs = {OUTPUT: probabilities_of(network.output[LOGITS])}
+    answering = keras.Model(network.input, outputs | {name: network.output[name] for name in also})
     signature = {
         tensor.name: keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype="float32", name=tensor.name)
         for tensor in network.inputs

@@ -62,5 +62,13 @@ class ONNXModel:
         Raises:
             RefusedError: an input is missing, is not known, or has another shape or dtype.
         """
+        return self.outputs(inputs)[OUTPUT]
+
+    def outputs(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """As `__call__`, but all that the file answers, by name and without the batch."""
         check_inputs(inputs, self.input_shapes)
-        return self._session.run([OUTPUT], dict(inputs))[0][0]
+        names = [one.name for one in self._session.get_outputs()]
+        return {
+            name: values[0]
+            for name, values in zip(names, self._session.run(names, dict(inputs)), strict=True)
+        }

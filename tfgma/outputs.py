@@ -11,6 +11,9 @@ from keras import ops
 LOGITS: Final = "logits"
 """The answer of every classifier: (B, C), or (B, 1) for the second of two classes."""
 
+ATTENTION: Final = ("alpha", "beta")
+"""What STAM says it weighed: shares of a clip's moments, and in each of them of the joints."""
+
 FEATURES: Final = "features"
 
 PART_PREFIX: Final = "logits_"

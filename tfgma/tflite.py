@@ -28,13 +28,16 @@ Clips = Callable[[], Iterator[dict[str, np.ndarray]]]
 
 
 def save_model(
-    network: keras.Model, path: Path, batch: int | None = None, states: Collection[str] = ()
+    network: keras.Model, path: Path, batch: int | None = None, also: Collection[str] = ()
 ) -> None:
-    """Writes a SavedModel: named inputs -> `probabilities` and `states`; any batch size by default."""
+    """Writes a SavedModel: named inputs -> `probabilities`, and `also` those of the network's outputs.
+
+    It takes any batch size by default.
+    """
 
     def answer(inputs: dict[str, Any]) -> dict[str, Any]:
         found = network(inputs, training=False)
-        return {OUTPUT: probabilities_of(found[LOGITS])} | {name: found[name] for name in states}
+        return {OUTPUT: probabilities_of(found[LOGITS])} | {name: found[name] for name in also}
 
     save_signature(network, path, answer, batch)
 

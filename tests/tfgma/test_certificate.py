@@ -53,6 +53,24 @@ def test_equal_answers_are_certified(network: Predictions) -> None:
     refuse_failed(found)
 
 
+@pytest.mark.parametrize(
+    ("variant", "delta", "said"),
+    [
+        ("float32", 1e-5, []),
+        ("float32", 2e-3, ["a clip's beta is off by 0.002, 0.0001 is allowed"]),
+        ("onnx", float("nan"), ["a clip's beta is off by nan, 0.0001 is allowed"]),
+        ("int8", 2e-3, []),
+    ],
+)
+def test_what_is_answered_besides_is_held_to_the_limit_of_float32(
+    network: Predictions, variant: str, delta: float, said: list[str]
+) -> None:
+    also = {name: {"mean_delta": 0.0, "max_delta": most} for name, most in (("alpha", 0.0), ("beta", delta))}
+    found = certify(network, {variant: Candidate(b"abc", [], network, also=also)}, Limits(), {})
+    assert found["variants"][variant]["also"] == also
+    assert found["variants"][variant]["failures"] == said
+
+
 def test_deltas_and_changed_decisions_are_counted(network: Predictions) -> None:
     one = network.subjects == "s001"
     row = int(np.flatnonzero(one)[0])

@@ -11,11 +11,12 @@ import pytest
 from pipelines.schema import RefusedError
 from tests.contract import random_inputs
 from tests.marks import usual_and_thorough
+from tfgma.bundle import OUTPUT
 from tfgma.latency import opened
 from tfgma.models.families import FAMILIES
 from tfgma.onnx_file import convert_onnx
 from tfgma.onnx_model import ONNXModel
-from tfgma.outputs import LOGITS, probabilities_of
+from tfgma.outputs import ATTENTION, LOGITS, probabilities_of
 
 SHAPES = {
     "image": (32, 32, 3),
@@ -78,6 +79,18 @@ def test_a_network_of_every_family_answers_the_same(family: str) -> None:
         assert 0.001 < expected.min() < expected.max() < 0.999
         np.testing.assert_allclose(model(inputs), expected, atol=1e-5)
         np.testing.assert_array_equal(model(inputs), model(dict(reversed(inputs.items()))))
+
+
+def test_what_a_network_weighs_is_answered_when_asked() -> None:
+    network = small("stam")
+    model = ONNXModel(convert_onnx(network, ATTENTION))
+    inputs = clip(network)
+    found = model.outputs(inputs)
+    assert set(found) == {OUTPUT, *ATTENTION}
+    expected = network.predict_on_batch(inputs)
+    for name in ATTENTION:
+        np.testing.assert_allclose(found[name], keras.ops.convert_to_numpy(expected[name])[0], atol=1e-5)
+    np.testing.assert_array_equal(found[OUTPUT], model(inputs))
 
 
 @pytest.fixture(scope="module")

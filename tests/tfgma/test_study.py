@@ -256,7 +256,8 @@ def test_a_network_slower_than_its_video_answers_the_same(bundle, infants, monke
     with Predictor(bundle) as predictor:
         expected = predictor.assess(video)
         model = predictor._model
-        monkeypatch.setattr(predictor, "_model", lambda inputs: (time.sleep(0.5), model(inputs))[1])
+        outputs = model.outputs
+        monkeypatch.setattr(model, "outputs", lambda inputs: (time.sleep(0.5), outputs(inputs))[1])
         found = predictor.assess(video)
     np.testing.assert_array_equal(found.clip_probabilities, expected.clip_probabilities)
     assert len({row.tobytes() for row in found.clip_probabilities}) > 1
@@ -332,11 +333,17 @@ def test_a_conversion_that_kills_its_process_is_one_sentence(run, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_network_without_attention_cannot_tell_it(run, tmp_path):
+    with pytest.raises(RefusedError, match=r'^--attention needs .* family stam. Received: "two_stream"'):
+        export(run, tmp_path / "bundle", attention=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_float32_that_differs_from_keras_is_not_exported(run, tmp_path, monkeypatch):
     from tfgma import conversion as room
 
-    def wrong(network, path, batch=None):
-        save_model(keras.models.clone_model(network), path, batch)  # fresh random weights
+    def wrong(network, path, batch=None, also=()):
+        save_model(keras.models.clone_model(network), path, batch, also)  # fresh random weights
 
     monkeypatch.setattr(room, "save_model", wrong)
     with pytest.raises(RefusedError, match=r"float32: a clip's probability is off by .*0.0001 is allowed"):

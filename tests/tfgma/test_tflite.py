@@ -89,6 +89,25 @@ def test_every_variant_answers_as_keras_does(network, files, variant):
     assert largest_difference(network, files[variant]) < TOLERANCES[variant]
 
 
+@pytest.mark.parametrize("variant", ["float32", "int8", "int8 in and out"])
+def test_what_is_answered_besides_has_its_name(network, tmp_path, variant):
+    hidden = keras.ops.softmax(network.get_layer("classifier").output[:, :2])
+    both = keras.Model(network.input, network.output | {"alpha": hidden})
+    save_model(both, tmp_path, batch=1, also=["alpha"])
+    if variant == "float32":
+        content = convert(tmp_path, variant)
+    else:
+        content = Int8Converter(tmp_path, lambda: iter(clips())).convert(int8_io=variant != "int8")
+    model = TFLiteModel(content)
+    for clip in clips(3):
+        found = model.outputs(clip)
+        assert set(found) == {"probabilities", "alpha"}
+        np.testing.assert_array_equal(found["probabilities"], model(clip))
+        tolerance = TOLERANCES[variant[:7].split()[0]]
+        np.testing.assert_allclose(found["probabilities"], answers(both, clip), atol=tolerance)
+        np.testing.assert_allclose(found["alpha"], both.predict_on_batch(clip)["alpha"][0], atol=tolerance)
+
+
 def test_inputs_are_bound_by_name_in_any_order(files):
     model = TFLiteModel(files["float32"])
     assert model.input_shapes == {"flow": (1, 8, 8, 4), "image": (1, 8, 8, 3)}

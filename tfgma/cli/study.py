@@ -275,6 +275,7 @@ def compare(run_a: Path, run_b: Path, aggregation: str, as_json: bool) -> None:
 @click.option("--onnx", is_flag=True, help="Also model.onnx, for ONNX Runtime; needs tfgma[onnx].")
 @click.option("--int8-io", is_flag=True, help="The int8 file takes and gives int8, in place of float32.")
 @click.option("--streaming", is_flag=True, help="Also files that take one frame at a time (temporal_shift).")
+@click.option("--attention", is_flag=True, help="Every file also answers what the network weighed (stam).")
 @click.option(
     "--tablet", type=PATH, help="Also write the site that runs the bundle on a tablet: docs/tablet.md."
 )
@@ -289,6 +290,7 @@ def export(
     onnx: bool,
     int8_io: bool,
     streaming: bool,
+    attention: bool,
     tablet: Path | None,
     as_json: bool,
 ) -> None:
@@ -302,6 +304,7 @@ def export(
       tfgma export run --out saved_models/small --variant float32 --variant int8
       tfgma export run --out saved_models/both --onnx
       tfgma export run --out saved_models/live --streaming
+      tfgma export run --out saved_models/joints --attention
       tfgma export run --out saved_models/demo --tablet site
     """
     from tfgma.certificate import Limits
@@ -320,6 +323,7 @@ def export(
             limits=limits,
             int8_io=int8_io,
             streaming=streaming,
+            attention=attention,
             progress=tell,
         )
     if tablet:
