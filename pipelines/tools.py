@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -60,7 +59,12 @@ class Tools:
 ONE_VIDEO_THREADS = min(4, os.cpu_count() or 1)
 """Threads of the networks where nothing else runs beside them."""
 
-MakeTools = Callable[[BuildConfig], Tools]
+
+class MakeTools(Protocol):
+    """Gives what finds bodies and flow."""
+
+    def __call__(self, config: BuildConfig, threads: int = 1) -> Tools:
+        """By the settings, its networks on so many threads."""
 
 
 def standard_tools(config: BuildConfig, threads: int = 1) -> Tools:

@@ -67,16 +67,11 @@ def build(
         RefusedError: a source, a setting or a folder that cannot be used; the sentence says what to do.
     """
     from pipelines.build import build_dataset
-    from pipelines.tools import standard_tools
+    from tfgma.chosen_tools import chosen_tools
     from tfgma.config import load_study
 
-    study = load_study(_path(config), tuple(settings))
-    make_tools = standard_tools
-    if study.build.network_sections:
-        from tfgma.preprocessing import make_tools, refuse_unusable_weights
-
-        refuse_unusable_weights(study.build)
-    return build_dataset(Path(source), Path(out), study.build, workers=workers, make_tools=make_tools)
+    build = load_study(_path(config), tuple(settings)).build
+    return build_dataset(Path(source), Path(out), build, workers=workers, make_tools=chosen_tools(build))
 
 
 def train(

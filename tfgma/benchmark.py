@@ -14,6 +14,7 @@ import numpy as np
 from pipelines.build import build_dataset
 from pipelines.schema import RefusedError
 from pipelines.synthetic import SyntheticSettings, generate
+from tfgma.chosen_tools import chosen_tools
 from tfgma.config import StudyConfig, load_study
 from tfgma.delivered import configs_folder
 from tfgma.evaluation import evaluate
@@ -136,7 +137,14 @@ class _Bench:
         dataset, folder = self.out / "data" / data, self.out / "runs" / run
         if not self.is_finished(run):
             # Videos are kept, as a build keeps what is finished.
-            build_dataset(videos, dataset, study.build, workers=self.workers, progress=self.progress)
+            build_dataset(
+                videos,
+                dataset,
+                study.build,
+                workers=self.workers,
+                make_tools=chosen_tools(study.build),
+                progress=self.progress,
+            )
             folder.parent.mkdir(parents=True, exist_ok=True)
             train(study, dataset, folder, folds=range(self.size.folds), resume=True, progress=self.progress)
             write_report(folder, evaluate(folder))

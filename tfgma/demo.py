@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.build import build_dataset
 from pipelines.schema import RefusedError
 from pipelines.synthetic import SyntheticSettings, generate
+from tfgma.chosen_tools import chosen_tools
 from tfgma.config import StudyConfig, load_study
 from tfgma.delivered import configs_folder
 from tfgma.evaluation import evaluate
@@ -59,7 +60,9 @@ def run_demo(
         progress=lambda done, total: progress(done, total, "videos"),
     )
     clock.say(f"{SUBJECTS} generated infants, {SECONDS:g} s each: {videos}")
-    index = build_dataset(videos, dataset, study.build, workers=workers, progress=progress)
+    index = build_dataset(
+        videos, dataset, study.build, workers=workers, make_tools=chosen_tools(study.build), progress=progress
+    )
     clips = sum(entry["clips"] for entry in index["videos"])
     clock.say(f"{clips} clips as TFRecords: {dataset}")
     sheet = write_contact_sheet(dataset, index, out / "contact_sheet.png")

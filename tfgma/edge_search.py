@@ -21,6 +21,7 @@ from tfgma.benchmark import PLAIN, claim
 from tfgma.benchmark_inference import BASELINE, time_in_turn
 from tfgma.benchmark_networks import write_network
 from tfgma.bundle import ONNX, model_file
+from tfgma.chosen_tools import chosen_tools
 from tfgma.config import StudyConfig, load_study
 from tfgma.contenders import Contender
 from tfgma.delivered import configs_folder
@@ -294,7 +295,14 @@ class _Room:
                 progress=lambda done, total: self.progress(done, total, "videos"),
             )
         dataset = self.out / "data" / f"{study.build.clip.size}px"
-        build_dataset(videos, dataset, study.build, workers=self.workers, progress=self.progress)
+        build_dataset(
+            videos,
+            dataset,
+            study.build,
+            workers=self.workers,
+            make_tools=chosen_tools(study.build),
+            progress=self.progress,
+        )
         self.run(name).parent.mkdir(parents=True, exist_ok=True)
         train(study, dataset, self.run(name), folds=folds, resume=True, progress=self.progress)
 

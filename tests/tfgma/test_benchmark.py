@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -8,6 +9,7 @@ from pipelines.schema import RefusedError
 from tfgma import benchmark
 from tfgma.benchmark import CONFIGS, METHODS, PREPROCESSING, BenchmarkSize, run_benchmark, table
 from tfgma.config import load_study
+from tfgma.preprocessing import make_tools
 from tfgma.runs import write_json
 
 SIZE = BenchmarkSize(subjects=6, test_subjects=3, seconds=1.0, folds=2, methods=("two_stream", "stam"))
@@ -20,10 +22,11 @@ def steps(monkeypatch):
 
 
 def without_training(monkeypatch):
-    asked = {"built": [], "trained": []}
+    asked = {"built": [], "trained": [], "tools": []}
 
-    def build(videos, dataset, config, **_):
+    def build(videos, dataset, config, *, make_tools, **_):
         asked["built"].append((videos, dataset, config))
+        asked["tools"].append(make_tools)
 
     def train(study, dataset, run, *, folds, resume, progress):
         assert resume
@@ -97,6 +100,13 @@ def test_one_part_is_trained_and_what_is_there_is_told(steps, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_flow_may_be_a_network(steps, tmp_path):
+    size = dataclasses.replace(SIZE, overrides=("build.flow.method=horn_schunck",))
+    go(tmp_path / "out", size, parts=["methods"])
+    assert steps["tools"] == [make_tools] * 2
+    assert {config.flow.method for *_, config in steps["built"]} == {"horn_schunck"}
+
+
 def test_the_sets_contradict_and_labels_are_shuffled_by_subject(finished):
     videos = finished[0] / "videos"
     contradicting = rows(videos / "contradicting.csv")
@@ -126,7 +136,7 @@ def test_another_size_or_a_foreign_folder_is_refused(finished, tmp_path, steps):
     with pytest.raises(RefusedError, match=r"--method must be one of two_stream, .*Received: 'svm'"):
         go(tmp_path / "new", BenchmarkSize(methods=("svm",)))
     assert not (tmp_path / "new").exists()
-    assert steps == {"built": [], "trained": []}
+    assert not any(steps.values())
 
 
 def test_all_methods_share_one_build():

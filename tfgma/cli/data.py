@@ -162,17 +162,14 @@ def preview(
       tfgma preview videos --out build/preview
     """
     from pipelines.manifest import parse_box
-    from pipelines.tools import ONE_VIDEO_THREADS, standard_tools
+    from pipelines.tools import ONE_VIDEO_THREADS
+    from tfgma.chosen_tools import chosen_tools
     from tfgma.config import load_study
     from tfgma.preview import write_previews
 
     build = load_study(config, overrides).build
     place = parse_box(box, "--box") if box else None
-    make_tools = standard_tools
-    if build.network_sections:
-        from tfgma.preprocessing import make_tools, refuse_unusable_weights
-
-        refuse_unusable_weights(build)
+    make_tools = chosen_tools(build)
     with make_tools(build, ONE_VIDEO_THREADS) as tools, progress_bar("preview") as tell:
         items = write_previews(source, out, build, tools.finder, box=place, progress=tell)
     if as_json:
@@ -251,7 +248,7 @@ def build_tfrecords(
       tfgma build-tfrecords videos --out shared --modalities flow,pose --deidentify --key ~/keys/study
     """
     from pipelines.build import BuildReport, build_dataset
-    from pipelines.tools import standard_tools
+    from tfgma.chosen_tools import chosen_tools
     from tfgma.config import load_study
 
     if modalities is not None:
@@ -259,11 +256,7 @@ def build_tfrecords(
     if deidentify:
         overrides += ("build.deidentify=true",)
     study = load_study(config, overrides)
-    make_tools = standard_tools
-    if study.build.network_sections:
-        from tfgma.preprocessing import make_tools, refuse_unusable_weights
-
-        refuse_unusable_weights(study.build)
+    make_tools = chosen_tools(study.build)
     report = BuildReport()
     with progress_bar("build") as tell:
         index = build_dataset(
