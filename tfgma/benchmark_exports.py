@@ -11,9 +11,9 @@ from typing import Any
 from pipelines.schema import RefusedError
 from tfgma.benchmark import METHODS, RESULTS_FILE
 from tfgma.bundle import VARIANTS
-from tfgma.certificate import Limits
-from tfgma.conversion import ConversionTask
+from tfgma.certificate import CERTIFICATE_VERSION, Limits
 from tfgma.exporting import write_and_certify
+from tfgma.forms import ConversionTask
 from tfgma.runs import METRICS_FILE, read_run, write_json
 
 EXPORTS = "exports"
@@ -51,7 +51,7 @@ def certify_benchmark(
         progress(number, len(tasks), f"{name}, fold {fold}")
         kept = out / EXPORTS / name / f"fold_{fold}.json"
         found = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else None
-        if found is None or not set(variants) <= set(found["variants"]):
+        if found is None or not is_current(found, variants):
             with tempfile.TemporaryDirectory() as folder:
                 found = write_and_certify(
                     ConversionTask(runs[name].resolve(), fold, tuple(variants), Path(folder), Limits())
@@ -68,13 +68,21 @@ def certify_benchmark(
     return results
 
 
+def is_current(certificate: dict[str, Any], variants: Sequence[str]) -> bool:
+    """Whether a certificate that was kept tells of these variants, as this version makes them."""
+    return certificate["certificate_version"] == CERTIFICATE_VERSION and set(variants) <= set(
+        certificate["variants"]
+    )
+
+
 def pooled(certificates: Sequence[dict[str, Any]], variant: str) -> dict[str, Any]:
     """One variant's figures over the test sides of several folds.
 
     Returns:
         `bytes`, the largest file's; `latency_ms`, the median on two threads of the first; for each level
         `<level>s`, how many were tested, `changed_<level>s`, and `<level>_accuracy` of the `network` and the
-        `file`; `max_delta` of a clip's probability; `float_layers`, the most in a file.
+        `file`; `max_delta` of a clip's probability; `float_layers`, the most in a file; `fine_tuned`, how
+        many files.
 
     Raises:
         RefusedError: a file answers with something else than probabilities.
@@ -87,6 +95,7 @@ def pooled(certificates: Sequence[dict[str, Any]], variant: str) -> dict[str, An
         "latency_ms": found[0]["latency_ms"][TIMED_THREADS]["median"],
         "max_delta": max(one["clip"]["max_delta"] for one in found),
         "float_layers": max(len(one["float_layers"]) for one in found),
+        "fine_tuned": sum(one["fine_tuning_steps"] > 0 for one in found),
     }
     for level in ("clip", "subject"):
         counts = [one[f"{level}s"] for one in certificates]

@@ -21,7 +21,7 @@ from tfgma.metrics import classification_metrics
 from tfgma.runs import Predictions
 from tfgma.scores import Scores, scores_by
 
-CERTIFICATE_VERSION = 1
+CERTIFICATE_VERSION = 2
 CERTIFIED_LEVELS = ("clip", "subject")
 CALIBRATION = ("log_loss", "brier", "ece")
 WORST_LAYERS = 5
@@ -46,11 +46,13 @@ class Making:
     """How a file was made.
 
     `float_layers`: those that an int8 file computes in float32, so that it decides as the network. `losses`:
-    layer -> what int8 loses in it, the largest first.
+    layer -> what int8 loses in it, the largest first. `fine_tuning_steps`: for which the weights of an int8
+    file were fine-tuned under its rounding.
     """
 
     float_layers: tuple[str, ...] = ()
     losses: dict[str, float] = field(default_factory=dict)
+    fine_tuning_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ def _certified(name: str, network: Predictions, candidate: Candidate, limits: Li
         **found,
         "operators": dict(sorted(Counter(candidate.operators).items())),
         "float_layers": list(candidate.making.float_layers),
+        "fine_tuning_steps": candidate.making.fine_tuning_steps,
         "losses": dict(list(candidate.making.losses.items())[:WORST_LAYERS]),
         **candidate.costs,
     }

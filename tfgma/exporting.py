@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,18 +36,12 @@ from tfgma.calibration import COVERAGE, conformal_fits, fit_temperature
 from tfgma.certificate import Candidate, Limits, Making, certify, decisions, failures, refuse_failed
 from tfgma.comparison import FIGURES
 from tfgma.config import StudyConfig
-from tfgma.conversion import (
-    ConversionTask,
-    answers_of_file,
-    answers_of_stream,
-    int8_losses,
-    state_names,
-    streamed,
-    write_models,
-)
+from tfgma.conversion import streamed, write_models
 from tfgma.evaluation import fold_metrics
 from tfgma.flow_file import has_flow_network, write_flow
 from tfgma.fold_clips import fold_clips
+from tfgma.forms import FINE_TUNING_STEPS, ConversionTask, answers_of_file, answers_of_stream, state_names
+from tfgma.int8_file import int8_losses
 from tfgma.intervals import LEVEL
 from tfgma.latency import Runnable, machine, measure, opened
 from tfgma.models.families import FAMILIES
@@ -100,6 +95,7 @@ def export(
     int8_io: bool = False,
     streaming: bool = False,
     attention: bool = False,
+    fine_tuning_steps: int = FINE_TUNING_STEPS,
     isolated: bool = True,
     progress: Progress = lambda done, total, text: None,
 ) -> dict[str, Any]:
@@ -118,6 +114,7 @@ def export(
         streaming: whether each variant is also written as a file that takes a frame at a time, whose inputs
             and states are float32.
         attention: whether every file also answers what the network weighed (ATTENTION).
+        fine_tuning_steps: of the int8 file's weights under its rounding, where it differs; 0 for none.
         isolated: whether files are converted in a process of their own; if not, on TensorFlow alone.
         progress: is told steps done, of all, and what comes next.
 
@@ -161,6 +158,7 @@ def export(
             int8_io,
             streaming,
             ATTENTION if attention else (),
+            fine_tuning_steps,
         )
         certificate = write_and_certify(
             task, isolated=isolated, tell=lambda number, text: progress(number, steps, text)
@@ -229,7 +227,7 @@ def write_and_certify(
         if plain and failures(name, decisions(answers[""], answers[name]), task.limits):
             tell(len(made) + 1, "which layers lose most")
             losses = _apart(partial(int8_losses, name=form), task, lambda *_: None, isolated)
-            made[name] = Making(losses=losses)
+            made[name] = replace(made[name], losses=losses)
     candidates = {}
     for number, (name, content) in enumerate(contents.items(), start=len(made) + 2):
         tell(number, f"latency of {name}")

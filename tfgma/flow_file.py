@@ -16,7 +16,7 @@ import numpy as np
 from pipelines.config import BuildConfig
 from pipelines.schema import RefusedError
 from tfgma.bundle import FLOW, FLOW_FILE
-from tfgma.conversion import ConversionTask
+from tfgma.forms import ConversionTask
 from tfgma.inference import TFLiteModel
 from tfgma.preprocessing import flow_network
 from tfgma.runs import read_run, study_of

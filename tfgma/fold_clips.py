@@ -16,12 +16,17 @@ from tfgma.runs import read_run, study_of
 
 
 def fold_clips(
-    run: Path, fold: int, side: str, network: keras.Model, sampling: Callable[[Any], Sampling] | None = None
+    run: Path,
+    fold: int,
+    side: str,
+    network: keras.Model,
+    sampling: Callable[[Any], Sampling] | None = None,
+    **options: Any,
 ) -> tf.data.Dataset:
     """Clips of one side of a fold, one at a time and as `network` takes them, with their meta.
 
     `sampling`: of the side's entries in dataset.json, which clips are taken, in an order that mixes subjects;
-    default: each once, in order.
+    default: each once, in order. `options`: of `clip_dataset`, in place of these.
     """
     content = read_run(run)
     config = study_of(content)
@@ -32,11 +37,10 @@ def fold_clips(
     return clip_dataset(
         shard_paths(dataset, index, subjects),
         config.build.clip,
-        batch_size=1,
         inputs=[tensor.name for tensor in network.inputs],
         settings=config.inputs,
         modalities=index["modalities"],
-        shuffle=sampling is not None,
         seed=config.train.seed,
         sampling=sampling(entries) if sampling else None,
+        **({"batch_size": 1, "shuffle": sampling is not None} | options),
     )

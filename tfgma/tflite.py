@@ -13,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
-from pipelines.optional import load
 from pipelines.schema import RefusedError
 from tfgma.bundle import OUTPUT
 from tfgma.outputs import LOGITS, probabilities_of
+from tfgma.ranges import measured_ranges, with_ranges
 
 SIGNATURE = "serving_default"
 
@@ -96,7 +96,7 @@ def convert_int16(saved_model: Path, clips: Clips) -> bytes:
 class Int8Converter:
     """A network whose activations were measured once, as int8 files of batch 1.
 
-    Weights are quantised by channel, activations by tensor.
+    Weights are quantised by channel, activations by tensor. `ranges`: of the activations.
     """
 
     def __init__(
@@ -115,14 +115,16 @@ class Int8Converter:
         converter = _converter(saved_model)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = clips
+        # One clip tells which tensors need a range.
+        converter.representative_dataset = lambda: itertools.islice(clips(), 1)
         self._clips = clips
         self._debugger = _refusing_foreign(
             lambda: tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=clips)
         )
-        interpreter = load("ai_edge_litert.interpreter", "runtime").Interpreter
-        calibrated = interpreter(model_content=self._debugger.calibrated_model)
-        self._floats = [one["name"] for one in calibrated.get_tensor_details() if is_float(one["name"])]
+        calibrated = self._debugger.calibrated_model
+        self.ranges = measured_ranges(calibrated, clips())
+        self._debugger.calibrated_model = with_ranges(calibrated, self.ranges)
+        self._floats = [name for name in self.ranges if is_float(name)]
 
     def convert(self, floats: Sequence[str] = (), *, int8_io: bool = False) -> bytes:
         """The file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 from pipelines.schema import RefusedError
 from tests.handmade_runs import answers
 from tfgma import benchmark_exports
-from tfgma.benchmark_exports import certify_benchmark, exports_table, pooled
-from tfgma.certificate import Candidate, Limits, Making, certify
+from tfgma.benchmark_exports import EXPORTS, certify_benchmark, exports_table, pooled
+from tfgma.certificate import CERTIFICATE_VERSION, Candidate, Limits, Making, certify
 from tfgma.runs import METRICS_FILE, write_json
 
 FOLDS = [(range(6, 12), range(6)), (range(6), range(6, 9))]
@@ -30,7 +31,8 @@ def certificates(wrong: tuple[str, ...] = ()) -> list[dict]:
         values[changed] = np.roll(values[changed], 1, axis=1)
         file = replace(test, probabilities=values)
         costs = {"latency_ms": {"2": {"median": 3.0 + number}}}
-        candidate = Candidate(b"x" * (10 + number), [], file, Making(("a",) * number), costs)
+        making = Making(("a",) * number, fine_tuning_steps=200 * number)
+        candidate = Candidate(b"x" * (10 + number), [], file, making, costs)
         found.append(certify(network, {"int8": candidate}, Limits(), {}))
     return found
 
@@ -44,6 +46,7 @@ def test_folds_are_pooled_by_their_subjects() -> None:
     assert found["clip_accuracy"]["file"] == pytest.approx(56 / 72)
     assert (found["bytes"], found["latency_ms"], found["float_layers"]) == (11, 3.0, 1)
     assert found["max_delta"] == pytest.approx(0.7)
+    assert found["fine_tuned"] == 1
     (row,) = exports_table({"stam": {"int8": found}})
     assert row == ["stam", "int8", "0.00 MB", "3 ms", "2 of 9", "16 of 72", "1.00", "-22.2"]
     same = exports_table({"stam": {"int8": pooled(certificates(), "int8")}})
@@ -72,3 +75,8 @@ def test_every_finished_method_is_certified_once(tmp_path: Path, monkeypatch: py
     assert go(folds=1)["stam"]["int8"]["subjects"] == 6
     assert go()["stam"]["int8"]["subjects"] == 9
     assert asked == [("stam", 0), ("stam", 1)]
+    # What an earlier version certified tells nothing of this one's files.
+    kept = tmp_path / EXPORTS / "stam" / "fold_0.json"
+    write_json(kept, json.loads(kept.read_text()) | {"certificate_version": CERTIFICATE_VERSION - 1})
+    go()
+    assert asked[2:] == [("stam", 0)]

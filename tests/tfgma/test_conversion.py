@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from tfgma.conversion import CALIBRATION_CLIPS, layer_names, layer_of, representative, rungs
+from tfgma.forms import CALIBRATION_CLIPS, representative
+from tfgma.int8_file import layer_names, layer_of, rungs
 
 
 def test_rungs_double_up_to_half() -> None:

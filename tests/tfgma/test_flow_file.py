@@ -18,8 +18,8 @@ from tests.tfgma.test_study import ANY_DECISION, STUDY
 from tests.tfgma.test_training import QUICK
 from tfgma.bundle import FLOW_FILE, read_bundle
 from tfgma.config import load_study
-from tfgma.conversion import ConversionTask
 from tfgma.flow_file import write_flow
+from tfgma.forms import ConversionTask
 from tfgma.inference import Predictor
 from tfgma.preprocessing import make_tools
 from tfgma.runs import read_run, write_json

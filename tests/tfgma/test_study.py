@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import tfgma.certificate
-import tfgma.conversion
 import tfgma.exporting
+import tfgma.int8_file
 from pipelines.build import read_index, write_index
 from pipelines.dataset import clip_dataset, shard_paths
 from pipelines.inputs import clip_inputs
@@ -295,6 +295,27 @@ def with_uneven_channels(run, out):
     return out
 
 
+@pytest.mark.parametrize("steps", [0, 3])
+def test_int8_that_is_off_is_fine_tuned_on_the_training_side(run, tmp_path, monkeypatch, steps):
+    asked = []
+
+    def fine_tune(network, original, batches, clips, **options):
+        asked.append((next(iter(batches)), next(iter(clips)), options))
+
+    monkeypatch.setattr(tfgma.int8_file, "fine_tune", fine_tune)
+    monkeypatch.setattr(tfgma.int8_file, "TUNED_ABOVE", 0)
+    options = {"fold": 2, "variants": ["int8"], "limits": ANY_DECISION, "fine_tuning_steps": steps}
+    certificate = export(run, tmp_path / "bundle", **options)
+    assert certificate["variants"]["int8"]["fine_tuning_steps"] == steps
+    page = (tmp_path / "bundle" / "report.html").read_text()
+    assert ("fine-tuned under its rounding for 3 steps" in page) == bool(steps) == bool(asked)
+    for batch, calibration, given in asked:
+        assert batch["flow"].shape == calibration["flow"].shape == (8, 64, 64, 20)
+        # A twentieth of the study's.
+        assert given["learning_rate"] == pytest.approx(1e-4)
+        assert (given["steps"], given["float_layers"]) == (3, ())
+
+
 @pytest.mark.thorough
 def test_int8_that_would_decide_otherwise_computes_in_float32_where_most_is_lost(run, tmp_path):
     uneven = with_uneven_channels(run, tmp_path / "run")
@@ -315,7 +336,7 @@ def test_int8_that_would_decide_otherwise_computes_in_float32_where_most_is_lost
 def test_int8_that_fails_on_the_test_side_alone_names_its_layers_too(run, tmp_path, monkeypatch):
     for room in (tfgma.exporting, tfgma.certificate):
         monkeypatch.setattr(room, "failures", lambda *_: ["it is another file"])
-    monkeypatch.setattr(tfgma.conversion, "failures", lambda *_: [])
+    monkeypatch.setattr(tfgma.int8_file, "failures", lambda *_: [])
     with pytest.raises(RefusedError, match=r"int8: it is another file \(most is lost in .*(bn|relu)\d"):
         export(run, tmp_path / "bundle", fold=2, variants=["int8"])
     assert list(tmp_path.iterdir()) == []

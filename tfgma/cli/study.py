@@ -272,6 +272,14 @@ def compare(run_a: Path, run_b: Path, aggregation: str, as_json: bool) -> None:
     show_default=True,
     help="Share of test subjects by which fewer may be right.",
 )
+@click.option(
+    "--fine-tune",
+    "fine_tuning_steps",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Steps of training under int8's rounding, where its file is off; 0: none.",
+)
 @click.option("--onnx", is_flag=True, help="Also model.onnx, for ONNX Runtime; needs tfgma[onnx].")
 @click.option("--int8-io", is_flag=True, help="The int8 file takes and gives int8, in place of float32.")
 @click.option("--streaming", is_flag=True, help="Also files that take one frame at a time (temporal_shift).")
@@ -287,6 +295,7 @@ def export(
     variants: tuple[str, ...],
     max_changed_subjects: int,
     max_accuracy_loss: float,
+    fine_tuning_steps: int,
     onnx: bool,
     int8_io: bool,
     streaming: bool,
@@ -324,6 +333,7 @@ def export(
             int8_io=int8_io,
             streaming=streaming,
             attention=attention,
+            fine_tuning_steps=fine_tuning_steps,
             progress=tell,
         )
     if tablet:
