@@ -361,7 +361,7 @@ def test_a_network_without_attention_cannot_tell_it(run, tmp_path):
 
 
 def test_float32_that_differs_from_keras_is_not_exported(run, tmp_path, monkeypatch):
-    from tfgma import conversion as room
+    from tfgma import forms as room
 
     def wrong(network, path, batch=None, also=()):
         save_model(keras.models.clone_model(network), path, batch, also)  # fresh random weights
