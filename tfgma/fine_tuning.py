@@ -23,7 +23,7 @@ def fine_tune(
     steps: int,
     tell: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Changes the weights of `network`; the ranges of its activations stay those of before.
+    """Changes the weights of `network`; while it learns, its activations keep the ranges of before.
 
     Kernels and activations are rounded as in the file, gradients pass the rounding (Jacob et al.,
     arXiv:1712.05877, 3), batch normalisation keeps its statistics, and nothing is dropped. What is minimised
