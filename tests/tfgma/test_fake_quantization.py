@@ -166,6 +166,8 @@ def test_what_float_layers_give_each_other_is_not_rounded():
     names = [layer.name for layer in network.layers if isinstance(layer, outside)]
     everything = fake_quantized(network, clips((12, 12, 4), 1))
     in_part = fake_quantized(network, clips((12, 12, 4), 1), names)
+    # Input, what is joined, what is behind it; in the block a ReLU, a normalisation, the sum; mean; logits.
+    assert roundings(everything) == 8
     # The input, which two of them take, and what they are joined to, which the last one takes.
     assert roundings(everything) - roundings(in_part) == 2
     kernels = [one for one in network.trainable_variables if len(one.shape) > 1]
