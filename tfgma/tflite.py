@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert import mlir_quantize
 
 from pipelines.schema import RefusedError
@@ -37,7 +38,9 @@ def save_model(
 
     def answer(inputs: dict[str, Any]) -> dict[str, Any]:
         found = network(inputs, training=False)
-        return {OUTPUT: probabilities_of(found[LOGITS])} | {name: found[name] for name in also}
+        with tf.name_scope(OUTPUT):
+            probabilities = probabilities_of(found[LOGITS])
+        return {OUTPUT: probabilities} | {name: found[name] for name in also}
 
     save_signature(network, path, answer, batch)
 
@@ -125,20 +128,28 @@ class Int8Converter:
         self.ranges = measured_ranges(calibrated, clips())
         self._debugger.calibrated_model = with_ranges(calibrated, self.ranges)
         self._floats = [name for name in self.ranges if is_float(name)]
+        answers = _output_names(calibrated)
+        self._answers = [
+            name for name in self.ranges if name == answers.get(OUTPUT) or name.startswith(f"{OUTPUT}/")
+        ]
 
     def convert(self, floats: Sequence[str] = (), *, int8_io: bool = False) -> bytes:
         """The file.
+
+        What makes probabilities of logits computes in float32 too, unless outputs are int8: an int8 softmax
+        knows none but the multiples of 1/256.
 
         Args:
             floats: the operators that make these tensors (names of `losses`) compute in float32.
             int8_io: whether inputs and outputs are int8 too, in place of float32.
         """
         kind = tf.int8 if int8_io else tf.float32
+        answers = [] if int8_io else self._answers
         return mlir_quantize(
             self._debugger.calibrated_model,
             input_data_type=kind,
             output_data_type=kind,
-            denylisted_nodes=[*self._floats, *floats],
+            denylisted_nodes=[*self._floats, *answers, *floats],
         )
 
     def losses(self, clips: int) -> dict[str, float]:
@@ -184,6 +195,12 @@ def _noise_to_signal(exact: np.ndarray, quantised: np.ndarray, scale: float, zer
     alive = signal > 0
     shares = np.mean(noise[:, alive] ** 2, axis=0) / signal[alive]
     return float(np.sqrt(np.mean(np.minimum(shares, 1)))) if alive.any() else 0.0
+
+
+def _output_names(content: bytes) -> dict[str, str]:
+    """Output by its name in the signature -> its tensor's name in the file."""
+    details = Interpreter(model_content=content).get_signature_runner().get_output_details()
+    return {name: detail["name"] for name, detail in details.items()}
 
 
 def _converter(saved_model: Path) -> Any:

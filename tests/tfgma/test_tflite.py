@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 from flatbuffers import Builder
 
 from pipelines.schema import RefusedError
@@ -120,6 +121,29 @@ def test_a_file_of_int8_in_and_out_answers_as_the_one_of_floats(network, int8):
     details = TFLiteModel(content)._input_details.values()
     assert {detail["dtype"] for detail in details} == {np.int8}
     assert largest_difference(network, content) < TOLERANCES["int8"]
+
+
+def made_by(content, operator):
+    """dtypes of what the operators of that name answer, in order."""
+    interpreter = Interpreter(model_content=content)
+    kinds = {detail["index"]: detail["dtype"] for detail in interpreter.get_tensor_details()}
+    found = [one for one in interpreter._get_ops_details() if one["op_name"] == operator]
+    return [kinds[output] for one in found for output in one["outputs"]]
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_probabilities_are_made_in_float32_unless_they_are_int8(tmp_path, classes):
+    network = two_inputs()
+    logits = keras.layers.Dense(classes)(network.get_layer("classifier").output)
+    save_model(keras.Model(network.input, {LOGITS: logits}), tmp_path, batch=1)
+    converter = Int8Converter(tmp_path, lambda: iter(clips()))
+    floats, integers = converter.convert(), converter.convert(int8_io=True)
+    last = "LOGISTIC" if classes == 1 else "SOFTMAX"
+    assert made_by(floats, last) == [np.float32]
+    assert made_by(integers, last) == [np.int8]
+    for content in (floats, integers):
+        assert made_by(content, "CONV_2D") == 3 * [np.int8]
+        assert made_by(content, "FULLY_CONNECTED") == 2 * [np.int8]
 
 
 def test_what_loses_most_is_named_and_computed_in_float32(tmp_path):

@@ -182,8 +182,11 @@ def _graph_block(
     groups = len(adjacency(partition, max_hop))
     shortcut = layers.Conv2D(width, 1, strides=(stride, 1), name=f"{path}-residual-0")(x)
     shortcut = layers.BatchNormalization(name=f"{path}-residual-1", **NORMALIZATION)(shortcut)
-    x = layers.Conv2D(groups * width, 1, name=f"{path}-gcn-conv")(x)
-    x = JointMixing(partition, max_hop, name=f"{path}-mixing")(x)
+    mixing = JointMixing(partition, max_hop, name=f"{path}-mixing")
+    convolution = layers.Conv2D(groups * width, 1, name=f"{path}-gcn-conv")
+    # Of one group the order is free, shares that sum to 1 keep a bias as it is; normalisation then follows
+    # the convolution, and files of TFLite have both as one operator.
+    x = convolution(mixing(x)) if groups == 1 else mixing(convolution(x))
     x = layers.BatchNormalization(name=f"{path}-tcn-0", **NORMALIZATION)(x)
     x = layers.ReLU(name=f"{path}-tcn-1")(x)
     x = layers.ZeroPadding2D((TEMPORAL_KERNEL // 2, 0), name=f"{path}-padding")(x)
