@@ -14,7 +14,7 @@ from tests.marks import usual_and_thorough
 from tfgma.bundle import OUTPUT
 from tfgma.latency import opened
 from tfgma.models.families import FAMILIES
-from tfgma.onnx_file import convert_onnx
+from tfgma.onnx_file import convert_onnx, large_kernels
 from tfgma.onnx_model import ONNXModel
 from tfgma.outputs import ATTENTION, LOGITS, probabilities_of
 
@@ -79,6 +79,28 @@ def test_a_network_of_every_family_answers_the_same(family: str) -> None:
         assert 0.001 < expected.min() < expected.max() < 0.999
         np.testing.assert_allclose(model(inputs), expected, atol=1e-5)
         np.testing.assert_array_equal(model(inputs), model(dict(reversed(inputs.items()))))
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_large_kernels_are_constants_though_the_exporter_has_not_seen_them(monkeypatch, trainable) -> None:
+    network = small("edge")
+    network.trainable = trainable
+    inputs, whole = clip(network), convert_onnx(network)
+    seen = []
+    export = keras.Model.export
+    monkeypatch.setattr("tfgma.onnx_file.APART", 40)
+    monkeypatch.setattr(
+        keras.Model,
+        "export",
+        lambda self, *args, **options: seen.append(options) or export(self, *args, **options),
+    )
+    assert len(large_kernels(network)) == 1
+    content = convert_onnx(network)
+    model = ONNXModel(content)
+    assert "kernel_0" in seen[0]["input_signature"][0]
+    assert model.input_shapes == ONNXModel(whole).input_shapes
+    np.testing.assert_allclose(model(inputs), ONNXModel(whole)(inputs), atol=1e-6)
+    assert abs(len(content) - len(whole)) < 500
 
 
 def test_what_a_network_weighs_is_answered_when_asked() -> None:
