@@ -185,8 +185,9 @@ def test_the_int8_file_computes_in_int8(bundle):
     model = TFLiteModel((bundle / "model_int8.tflite").read_bytes())
     kinds = {detail["name"]: detail["dtype"] for detail in model._interpreter.get_tensor_details()}
     floats = [name for name, kind in kinds.items() if kind == np.float32]
-    # Only what goes in and comes out is float.
-    assert len(floats) <= 3
+    # Two inputs, the probabilities, and the logits that these are made of.
+    assert len(floats) == 4
+    assert sum(name.startswith("serving_default") for name in floats) == 2
     assert sum(kind == np.int8 for kind in kinds.values()) > 40
 
 
