@@ -13,6 +13,7 @@ from flatbuffers import Builder
 from pipelines.schema import RefusedError
 from tfgma.bundle import ALL_VARIANTS
 from tfgma.inference import TFLiteModel
+from tfgma.models.stam import Stam
 from tfgma.outputs import LOGITS, probabilities_of
 from tfgma.tflite import Int8Converter, convert, convert_int16, save_model
 
@@ -144,6 +145,19 @@ def test_probabilities_are_made_in_float32_unless_they_are_int8(tmp_path, classe
     for content in (floats, integers):
         assert made_by(content, "CONV_2D") == 3 * [np.int8]
         assert made_by(content, "FULLY_CONNECTED") == 2 * [np.int8]
+
+
+def test_stam_of_one_group_of_neighbours_has_no_normalisation_behind_convolutions(tmp_path):
+    network = Stam((3, 8, 18, 2), features=8)
+    rng = np.random.default_rng(0)
+    for weight in network.weights:
+        weight.assign(rng.uniform(0.5, 1.5, weight.shape))  # no product by 1, which would be left out
+    save_model(network, tmp_path, batch=1)
+    operators = TFLiteModel(convert(tmp_path, "float32")).operators
+    # One normalisation stands before the first convolution; clips and joints are weighed by their shares.
+    assert operators.count("MUL") == 3
+    # Of that normalisation, and of three shortcuts.
+    assert operators.count("ADD") == 4
 
 
 def test_what_loses_most_is_named_and_computed_in_float32(tmp_path):

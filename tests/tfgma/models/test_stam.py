@@ -4,9 +4,7 @@ import pytest
 
 from pipelines.schema import RefusedError
 from tests.golden_networks import description, published_answers
-from tfgma.inference import TFLiteModel
 from tfgma.models.stam import BONES, JointMixing, Stam, adjacency, is_unused
-from tfgma.tflite import convert, save_model
 from tfgma.weights.layout import slots
 
 GOLDENS = {
@@ -97,19 +95,6 @@ def test_attention_shares_sum_to_one_and_follow_their_clip():
     np.testing.assert_allclose(turned["beta"], answers["beta"][:, ::-1], atol=1e-6)
     assert np.ptp(answers["alpha"]) > 1e-6
     assert np.ptp(answers["beta"]) > 1e-6
-
-
-def test_one_group_of_neighbours_leaves_no_normalisation_behind_convolutions(tmp_path):
-    network = Stam(SMALL, features=8)
-    rng = np.random.default_rng(0)
-    for weight in network.weights:
-        weight.assign(rng.uniform(0.5, 1.5, weight.shape))  # no product by 1, which would be left out
-    save_model(network, tmp_path, batch=1)
-    operators = TFLiteModel(convert(tmp_path, "float32")).operators
-    # One normalisation stands before the first convolution; clips and joints are weighed by their shares.
-    assert operators.count("MUL") == 3
-    # Of that normalisation, and of three shortcuts.
-    assert operators.count("ADD") == 4
 
 
 def test_refuses_what_it_cannot_build():
