@@ -17,7 +17,7 @@ from pipelines.inputs import clip_inputs
 from pipelines.optional import load
 from pipelines.records import read_shard
 from pipelines.schema import RefusedError
-from tfgma.bundle import BUNDLE_FILE, BundleDescription, checked_file, model_file, read_bundle
+from tfgma.bundle import BUNDLE_FILE, BundleDescription, checked_file, model_file, read_bundle, sealed
 from tfgma.calibration import (
     apply_temperature,
     conformal_fits,
@@ -184,7 +184,7 @@ def adapt(
             "fits": own.tolist(),
         }
         content["adaptation"] = adaptation
-        write_json(building / BUNDLE_FILE, content)
+        write_json(building / BUNDLE_FILE, sealed(content))
         with (building / CARD).open("a", encoding="utf-8") as card:
             card.write("\n\n" + render("adaptation.md.j2", found=found, dataset_sha256=digest))
     return found

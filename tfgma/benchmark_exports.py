@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.build import file_digest
 from pipelines.schema import RefusedError
 from tfgma.benchmark import METHODS, RESULTS_FILE
 from tfgma.bundle import VARIANTS
 from tfgma.certificate import CERTIFICATE_VERSION, Limits
 from tfgma.exporting import write_and_certify
 from tfgma.forms import ConversionTask
-from tfgma.runs import METRICS_FILE, read_run, write_json
+from tfgma.runs import METRICS_FILE, MODEL_FILE, fold_folder, read_run, write_json
 
 EXPORTS = "exports"
 TIMED_THREADS = "2"
@@ -51,7 +52,8 @@ def certify_benchmark(
         progress(number, len(tasks), f"{name}, fold {fold}")
         kept = out / EXPORTS / name / f"fold_{fold}.json"
         found = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else None
-        if found is None or not is_current(found, variants):
+        digest = file_digest(fold_folder(runs[name], fold) / MODEL_FILE)
+        if found is None or not is_current(found, variants, digest):
             with tempfile.TemporaryDirectory() as folder:
                 found = write_and_certify(
                     ConversionTask(runs[name].resolve(), fold, tuple(variants), Path(folder), Limits())
@@ -68,10 +70,12 @@ def certify_benchmark(
     return results
 
 
-def is_current(certificate: dict[str, Any], variants: Sequence[str]) -> bool:
-    """Whether a certificate that was kept tells of these variants, as this version makes them."""
-    return certificate["certificate_version"] == CERTIFICATE_VERSION and set(variants) <= set(
-        certificate["variants"]
+def is_current(certificate: dict[str, Any], variants: Sequence[str], network_sha256: str | None) -> bool:
+    """Whether a certificate that was kept tells of this network's variants, as this version makes them."""
+    return (
+        certificate["certificate_version"] == CERTIFICATE_VERSION
+        and certificate["network_sha256"] == network_sha256
+        and set(variants) <= set(certificate["variants"])
     )
 
 
@@ -81,8 +85,8 @@ def pooled(certificates: Sequence[dict[str, Any]], variant: str) -> dict[str, An
     Returns:
         `bytes`, the largest file's; `latency_ms`, the median on two threads of the first; for each level
         `<level>s`, how many were tested, `changed_<level>s`, and `<level>_accuracy` of the `network` and the
-        `file`; `max_delta` of a clip's probability; `float_layers`, the most in a file; `fine_tuned`, how
-        many files.
+        `file`; `changed_verdicts`, of subjects; `max_delta` of a clip's probability; `float_layers`, the most
+        in a file; `fine_tuned`, how many files.
 
     Raises:
         RefusedError: a file answers with something else than probabilities.
@@ -97,6 +101,7 @@ def pooled(certificates: Sequence[dict[str, Any]], variant: str) -> dict[str, An
         "float_layers": max(len(one["float_layers"]) for one in found),
         "fine_tuned": sum(one["fine_tuning_steps"] > 0 for one in found),
     }
+    answer["changed_verdicts"] = sum(one["subject"]["changed_verdicts"] for one in found)
     for level in ("clip", "subject"):
         counts = [one[f"{level}s"] for one in certificates]
         answer[f"{level}s"] = sum(counts)
@@ -113,7 +118,7 @@ def pooled(certificates: Sequence[dict[str, Any]], variant: str) -> dict[str, An
 
 
 def exports_table(results: dict[str, dict[str, dict[str, Any]]]) -> list[list[str]]:
-    """Rows: network, variant, size, latency, subjects and clips decided otherwise, accuracy, its change."""
+    """Rows: network, variant, size, latency, changed subjects, clips and verdicts, accuracy, its change."""
     return [
         [
             name,
@@ -122,6 +127,7 @@ def exports_table(results: dict[str, dict[str, dict[str, Any]]]) -> list[list[st
             f"{one['latency_ms']:.3g} ms",
             f"{one['changed_subjects']} of {one['subjects']}",
             f"{one['changed_clips']} of {one['clips']}",
+            f"{one['changed_verdicts']} of {one['subjects']}",
             f"{one['subject_accuracy']['network']:.2f}",
             f"{_points_more(one['subject_accuracy']):+.1f}",
         ]

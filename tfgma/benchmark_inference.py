@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.files import distinct_names
 from pipelines.optional import load
 from pipelines.schema import RefusedError
 from tfgma.benchmark_networks import write_network, write_onnx_int8
@@ -92,10 +93,10 @@ def benchmark_inference(
     sources = [bundle] if bundle else list(configs)
     steps = len(sources) * (1 + len(threads) * rounds)
     results: dict[str, list[dict[str, Any]]] = {}
-    for number, source in enumerate(sources):
+    for number, (source, name) in enumerate(zip(sources, distinct_names(sources, Path()), strict=True)):
         before = number * steps // len(sources)
-        progress(before, steps, f"{source.stem}: files")
-        folder = out / NETWORKS / source.stem
+        progress(before, steps, f"{name}: files")
+        folder = out / NETWORKS / name
         folder.mkdir(parents=True, exist_ok=True)
         if bundle:
             files = bundle_files(bundle, variants)
@@ -103,19 +104,21 @@ def benchmark_inference(
             asked = tuple(variants or VARIANTS)
             write = (load_study(source), folder, (*asked, ONNX) if peers else asked, num_classes, seed)
             run_apart(write_network, *write, tell=lambda *_: None, what=f"the conversion of {source.name}")
-            files = {name: folder / model_file(name) for name in (*asked, *((ONNX,) if peers else ()))}
+            files = {
+                variant: folder / model_file(variant) for variant in (*asked, *((ONNX,) if peers else ()))
+            }
         if ONNX_INT8 in peers and ONNX in files:
             files[ONNX_INT8] = folder / "model_int8.onnx"
             int8 = (files[ONNX], files[ONNX_INT8], seed)
             run_apart(write_onnx_int8, *int8, tell=lambda *_: None, what=f"the conversion to {ONNX_INT8}")
-        results[source.stem] = []
+        results[name] = []
         for row, count in enumerate(threads):
             done = before + 1 + row * rounds
 
-            def tell(turn: int, done: int = done, what: str = f"{source.stem}, {count} threads") -> None:
+            def tell(turn: int, done: int = done, what: str = f"{name}, {count} threads") -> None:
                 progress(done + turn, steps, what)
 
-            results[source.stem] += _timed(contenders(files, peers, count), rounds, tell)
+            results[name] += _timed(contenders(files, peers, count), rounds, tell)
     content = {
         "command": command,
         "machine": machine(),

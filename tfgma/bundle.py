@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -14,7 +14,7 @@ from pipelines.schema import RefusedError
 
 BUNDLE_FILE = "bundle.json"
 CERTIFICATE_FILE = "certificate.json"
-BUNDLE_VERSION = 3
+BUNDLE_VERSION = 4
 VARIANTS = ("float32", "float16", "dynamic", "int8")
 """What an export writes unless told otherwise."""
 ALL_VARIANTS = (*VARIANTS, "int16")
@@ -62,22 +62,24 @@ class CalibrationDescription(Settings):
     whose conformal set shall hold their class.
     """
 
-    temperature: float
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     fitted: bool
-    fits: tuple[float, ...]
-    coverage: float
+    fits: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
+    coverage: Annotated[float, Field(gt=0, lt=1)]
 
 
 class BundleDescription(Settings):
     """The content of bundle.json.
 
-    `streaming`: of files that take a frame at a time, where there are any. `files`: SHA-256 of every TFLite
-    file, of an ONNX file and of certificate.json. `runtime`: version of ai-edge-litert that ran the files
-    when they were exported. `adaptation`: what `tfgma adapt` fitted to which site, where it did. `attention`:
-    what every file answers besides, of what the network weighed, where that was asked for.
+    `sha256`: of all else here, see `sealed`. `streaming`: of files that take a frame at a time, where there
+    are any. `files`: SHA-256 of every TFLite file, of an ONNX file and of certificate.json. `runtime`:
+    version of ai-edge-litert that ran the files when they were exported. `adaptation`: what `tfgma adapt`
+    fitted to which site, where it did. `attention`: what every file answers besides, of what the network
+    weighed, where that was asked for.
     """
 
     bundle_version: int
+    sha256: str
     classes: tuple[str, ...]
     sampling: InputSettings
     build: BuildConfig
@@ -130,11 +132,20 @@ def _known(variant: str) -> str:
     return variant
 
 
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of bundle.json with the SHA-256 of all but itself: by it a changed byte is noticed."""
+    others = {name: value for name, value in content.items() if name != "sha256"}
+    # As it is read again: plain values, so that tuples are lists here too.
+    written = json.dumps(json.loads(json.dumps(others)), sort_keys=True)
+    return others | {"sha256": hashlib.sha256(written.encode()).hexdigest()}
+
+
 def read_bundle(bundle: Path) -> BundleDescription:
     """What bundle.json says.
 
     Raises:
-        RefusedError: no bundle there, or one of another version.
+        RefusedError: no bundle there, one of another version, or one whose bundle.json or certificate.json
+            was changed.
     """
     try:
         content = json.loads((bundle / BUNDLE_FILE).read_text(encoding="utf-8"))
@@ -148,14 +159,23 @@ def read_bundle(bundle: Path) -> BundleDescription:
             f"a bundle must have version {BUNDLE_VERSION}. Received: {version} in {str(bundle)!r}. "
             "Export it again"
         )
+    given, digest = content.get("sha256"), sealed(content)["sha256"]
+    if given != digest:
+        raise RefusedError(
+            f"{BUNDLE_FILE} must be as it was exported, SHA-256 {given}. Received: {digest}. "
+            "Copy the bundle again"
+        )
     try:
-        return BundleDescription.model_validate(content)
+        description = BundleDescription.model_validate(content)
     except ValidationError as error:
         raise RefusedError(explain_invalid(error, BUNDLE_FILE)) from error
+    if CERTIFICATE_FILE in description.files and (bundle / CERTIFICATE_FILE).exists():
+        checked_file(bundle, description, CERTIFICATE_FILE)
+    return description
 
 
 def checked_file(bundle: Path, description: BundleDescription, name: str) -> bytes:
-    """The bytes of the TFLite file `name`.
+    """The bytes of the file `name`.
 
     Raises:
         RefusedError: the file is missing or is not the one that was exported.

@@ -14,14 +14,15 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from pipelines.config import Settings
 from pipelines.schema import RefusedError
 from tfgma.aggregation import AGGREGATIONS, check_probabilities
-from tfgma.bundle import EXACT, STREAM, certified_file
+from tfgma.bundle import EXACT, STREAM, CalibrationDescription, certified_file
 from tfgma.comparison import differences
 from tfgma.intervals import LEVEL, METHOD, RESAMPLES, SEED
 from tfgma.metrics import classification_metrics
 from tfgma.runs import Predictions
 from tfgma.scores import Scores, scores_by
+from tfgma.verdict import verdict
 
-CERTIFICATE_VERSION = 2
+CERTIFICATE_VERSION = 3
 CERTIFIED_LEVELS = ("clip", "subject")
 CALIBRATION = ("log_loss", "brier", "ece")
 WORST_LAYERS = 5
@@ -72,9 +73,15 @@ class Candidate:
 
 
 def certify(
-    network: Predictions, candidates: Mapping[str, Candidate], limits: Limits, machine: dict[str, Any]
+    network: Predictions,
+    candidates: Mapping[str, Candidate],
+    limits: Limits,
+    machine: dict[str, Any],
+    calibration: CalibrationDescription,
 ) -> dict[str, Any]:
     """The content of certificate.json: each variant against the network, on the same clips.
+
+    `calibration`: of the network, by which `tfgma predict` comes to a verdict, whatever the variant.
 
     Returns:
         `fold`, `clips`, `subjects`, `limits`, `machine`, how `interval` was computed, and `variants`, each
@@ -90,7 +97,9 @@ def certify(
         "limits": limits.model_dump(),
         "interval": {"method": METHOD, "level": LEVEL, "resamples": RESAMPLES, "seed": SEED},
         "machine": machine,
-        "variants": {name: _certified(name, network, one, limits) for name, one in candidates.items()},
+        "variants": {
+            name: _certified(name, network, one, limits, calibration) for name, one in candidates.items()
+        },
     }
 
 
@@ -143,12 +152,13 @@ def decisions(network: Predictions, file: Predictions) -> dict[str, Any]:
     return found
 
 
-def compare(network: Predictions, file: Predictions) -> dict[str, Any]:
+def compare(network: Predictions, file: Predictions, calibration: CalibrationDescription) -> dict[str, Any]:
     """What a file answers against what the network does.
 
     Returns:
         What `decisions` gives; for each level also `differences` of figures with intervals (file minus
-        network), and `calibration`, each figure of the `network` and the `file`.
+        network), and `calibration`, each figure of the `network` and the `file`. Of subjects also
+        `changed_verdicts`, to how many `tfgma predict` would say something else, and `changed_verdict_names`.
     """
     found = decisions(network, file)
     if not found["valid"]:
@@ -167,11 +177,27 @@ def compare(network: Predictions, file: Predictions) -> dict[str, Any]:
             },
             "calibration": {name: {key: one[key] for key in CALIBRATION} for name, one in figures.items()},
         }
+    names = _changed_verdicts(network, file, calibration)
+    found["subject"] |= {"changed_verdicts": len(names), "changed_verdict_names": names}
     return found
 
 
-def _certified(name: str, network: Predictions, candidate: Candidate, limits: Limits) -> dict[str, Any]:
-    found = compare(network, candidate.predictions) | {"also": candidate.also}
+def _changed_verdicts(
+    network: Predictions, file: Predictions, calibration: CalibrationDescription
+) -> list[str]:
+    """Subjects whose verdict, one class or UNCERTAIN, is another by the file."""
+    ours, theirs = (_scores("subject", one) for one in (network, file))
+    said = [
+        [verdict(row, tuple(one.classes), calibration).answer for row in one.probabilities]
+        for one in (ours, theirs)
+    ]
+    return [name for name, before, after in zip(ours.names, *said, strict=True) if before != after]
+
+
+def _certified(
+    name: str, network: Predictions, candidate: Candidate, limits: Limits, calibration: CalibrationDescription
+) -> dict[str, Any]:
+    found = compare(network, candidate.predictions, calibration) | {"also": candidate.also}
     return {
         "file": certified_file(name),
         "sha256": hashlib.sha256(candidate.content).hexdigest(),

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from pipelines.build import file_digest
 from pipelines.files import folder_written_whole, refuse_taken
 from pipelines.schema import RefusedError
 from tfgma.answers import Answerer, answers_of, deltas_of, predict_each
@@ -31,6 +32,7 @@ from tfgma.bundle import (
     TensorDescription,
     certified_file,
     model_file,
+    sealed,
 )
 from tfgma.calibration import COVERAGE, conformal_fits, fit_temperature
 from tfgma.certificate import Candidate, Limits, Making, certify, decisions, failures, refuse_failed
@@ -175,7 +177,7 @@ def export(
                 ).model_dump()
                 for name in ATTENTION
             }
-        write_json(building / BUNDLE_FILE, description)
+        write_json(building / BUNDLE_FILE, sealed(description))
         card = render(
             "MODEL_CARD.md.j2", bundle=description, certificate=certificate, config=config, fold=fold
         )
@@ -222,19 +224,27 @@ def write_and_certify(
     also = deltas_of(network, {name: model.outputs for name, model in models.items()}, task.also, data)
     answers = predict_each(answerers, data, read_run(task.run)["classes"], task.fold, "test")
     for form in ("", STREAM):
-        name = f"{form}int8"
-        plain = name in made and not made[name].losses
-        if plain and failures(name, decisions(answers[""], answers[name]), task.limits):
+        # Both round weights and activations to 8 bits, so one ranking of layers tells of both.
+        unexplained = [
+            name
+            for name in (f"{form}int8", f"{form}dynamic")
+            if name in made
+            and not made[name].losses
+            and failures(name, decisions(answers[""], answers[name]), task.limits)
+        ]
+        if unexplained:
             tell(len(made) + 1, "which layers lose most")
             losses = _apart(partial(int8_losses, name=form), task, lambda *_: None, isolated)
-            made[name] = replace(made[name], losses=losses)
+            made |= {name: replace(made[name], losses=losses) for name in unexplained}
     candidates = {}
     for number, (name, content) in enumerate(contents.items(), start=len(made) + 2):
         tell(number, f"latency of {name}")
         costs = measure(task.folder / certified_file(name))
         operators = models[name].operators
         candidates[name] = Candidate(content, operators, answers[name], made[name], costs, also[name])
-    certificate = certify(answers[""], candidates, task.limits, machine())
+    calibration = _calibration(task.run, task.fold)
+    certificate = certify(answers[""], candidates, task.limits, machine(), calibration)
+    certificate["network_sha256"] = file_digest(fold_folder(task.run, task.fold) / MODEL_FILE)
     inputs = [tensor.name for tensor in network.inputs]
     if has_flow_network(study_of(read_run(task.run)).build, inputs):
         tell(2 * len(made) + 2, FLOW_FILE)

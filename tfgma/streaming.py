@@ -77,8 +77,8 @@ class StreamingModel(TFLiteModel):
             (C,) float32 probabilities.
 
         Raises:
-            RefusedError: an input is missing, is not known, or has another shape or dtype. The stream is as
-                it was.
+            RefusedError: an input is missing, is not known, is not finite, or has another shape or dtype. The
+                stream is as it was.
         """
         if inputs.keys() != self._given.keys():
             raise RefusedError(
@@ -91,6 +91,12 @@ class StreamingModel(TFLiteModel):
                 raise RefusedError(
                     f"a step's {name} must be float32 of shape {shape}. "
                     f"Received: {given.dtype} of shape {given.shape}. Make it as bundle.json says"
+                )
+            if not np.isfinite(given).all():  # they would stay in the states
+                raise RefusedError(
+                    f"a step's {name} must be finite. "
+                    f"Received: {np.sum(~np.isfinite(given))} values that are not. "
+                    "Leave that frame out"
                 )
         for name, values in inputs.items():
             self._interpreter.set_tensor(self._input_details[name]["index"], values[None])

@@ -8,10 +8,12 @@ import hashlib
 import json
 import shutil
 import zipfile
+from collections.abc import Collection
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from pipelines.config import BuildConfig
 from pipelines.files import folder_written_whole, refuse_taken
 from pipelines.schema import RefusedError
 from pipelines.tools import pose_models
@@ -62,16 +64,13 @@ def write_site(bundle: Path, out: Path, front_end: Path = FRONT_END) -> dict[str
     """
     refuse_unready(out, front_end)
     description = read_bundle(bundle)
-    refuse_unsupported(description)
+    refuse_unsupported(description.build, description.inputs)
     found = [model_file(variant) for variant in VARIANTS if model_file(variant) in description.files]
     contents = {name: checked_file(bundle, description, name) for name in found}
     # Browsers' LiteRT has no int8 tensors on its outside.
     models = {name: content for name, content in contents.items() if TFLiteModel(content, 1).takes_float32}
     if not models:
-        raise RefusedError(
-            f"a tablet's site needs a file of {' or '.join(VARIANTS)} that takes and gives float32. "
-            f"Received: {', '.join(description.files)}. Export the bundle with --variant {VARIANTS[0]}"
-        )
+        raise _none_for_browsers(description.files)
     networks, pose = _pose_networks(description)
     with folder_written_whole(out) as part:
         shutil.copytree(front_end, part, dirs_exist_ok=True)
@@ -109,17 +108,49 @@ def refuse_unready(out: Path, front_end: Path = FRONT_END) -> None:
     refuse_taken(out)
 
 
-def refuse_unsupported(description: BundleDescription) -> None:
+def refuse_beforehand(
+    out: Path,
+    bundle: Path,
+    build: BuildConfig,
+    inputs: Collection[str],
+    variants: Collection[str],
+    *,
+    int8_io: bool,
+    front_end: Path = FRONT_END,
+) -> None:
+    """Refuses a site that could not be written of a bundle which is yet to be exported.
+
+    Raises:
+        RefusedError: as `write_site`, or `out` is the bundle or holds it.
+    """
+    refuse_unready(out, front_end)
+    if out.resolve() in (bundle.resolve(), *bundle.resolve().parents):
+        raise RefusedError(
+            f"--tablet must be another folder than --out. Received: {str(out)!r} and {str(bundle)!r}"
+        )
+    refuse_unsupported(build, inputs)
+    outside_float32 = [one for one in variants if one == "float32" or (one == "int8" and not int8_io)]
+    if not outside_float32:
+        raise _none_for_browsers(variants)
+
+
+def _none_for_browsers(received: Collection[str]) -> RefusedError:
+    return RefusedError(
+        f"a tablet's site needs a file of {' or '.join(VARIANTS)} that takes and gives float32. "
+        f"Received: {', '.join(received)}. Export the bundle with --variant {VARIANTS[0]}"
+    )
+
+
+def refuse_unsupported(build: BuildConfig, inputs: Collection[str]) -> None:
     """Refuses what the app cannot compute as Python does.
 
     Raises:
         RefusedError: other networks than MediaPipe's, another flow than Farneback's, or joints as input.
     """
-    build = description.build
     wrong = [f"{section}.method {getattr(build, section).method}" for section in build.network_sections]
     if build.flow.method == "dis":
         wrong.append("flow.method dis")
-    wrong += [f"input {name}" for name in description.inputs if name not in INPUTS]
+    wrong += [f"input {name}" for name in inputs if name not in INPUTS]
     if wrong:
         raise RefusedError(
             "a tablet's site needs a bundle of MediaPipe's pose, Farneback's flow and the inputs "

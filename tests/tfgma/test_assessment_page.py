@@ -14,7 +14,7 @@ from pipelines.quality import NOBODY
 from pipelines.schema import ClipSpec
 from tfgma.assessment_content import Model, Place, places, telling
 from tfgma.assessment_page import row_of, write_index, write_page
-from tfgma.bundle import BundleDescription, CalibrationDescription
+from tfgma.bundle import BUNDLE_VERSION, BundleDescription, CalibrationDescription
 from tfgma.inference import Assessment
 from tfgma.outcomes import Outcome
 from tfgma.verdict import probability_intervals
@@ -35,7 +35,8 @@ def model():
         "mine",
         "int8",
         BundleDescription(
-            bundle_version=3,
+            bundle_version=BUNDLE_VERSION,
+            sha256="",
             classes=CLASSES,
             sampling=InputSettings(),
             build=build,

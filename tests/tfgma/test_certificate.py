@@ -10,10 +10,16 @@ import pytest
 
 from pipelines.schema import RefusedError
 from tests.handmade_runs import answers
+from tfgma.bundle import CalibrationDescription
 from tfgma.certificate import Candidate, Limits, Making, certify, compare, decisions, failures, refuse_failed
 from tfgma.runs import Predictions
 
 SUBJECTS, CLIPS = 12, 8  # of each subject two videos of four clips
+
+
+CALIBRATION = CalibrationDescription(
+    temperature=1.0, fitted=True, fits=tuple(np.linspace(0.6, 0.98, 10)), coverage=0.9
+)
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def swapped(network: Predictions, rows: np.ndarray) -> Predictions:
 
 def certified(network: Predictions, file: Predictions, variant: str = "int8", **limits: float) -> dict:
     candidate = Candidate(b"abc", ["CONV_2D", "SOFTMAX", "CONV_2D"], file, Making(losses={"conv_5": 0.9}))
-    return certify(network, {variant: candidate}, Limits.model_validate(limits), {"cores": 2})
+    return certify(network, {variant: candidate}, Limits.model_validate(limits), {"cores": 2}, CALIBRATION)
 
 
 def test_equal_answers_are_certified(network: Predictions) -> None:
@@ -66,7 +72,7 @@ def test_what_is_answered_besides_is_held_to_the_limit_of_float32(
     network: Predictions, variant: str, delta: float, said: list[str]
 ) -> None:
     also = {name: {"mean_delta": 0.0, "max_delta": most} for name, most in (("alpha", 0.0), ("beta", delta))}
-    found = certify(network, {variant: Candidate(b"abc", [], network, also=also)}, Limits(), {})
+    found = certify(network, {variant: Candidate(b"abc", [], network, also=also)}, Limits(), {}, CALIBRATION)
     assert found["variants"][variant]["also"] == also
     assert found["variants"][variant]["failures"] == said
 
@@ -76,7 +82,7 @@ def test_deltas_and_changed_decisions_are_counted(network: Predictions) -> None:
     row = int(np.flatnonzero(one)[0])
     values = network.probabilities.copy()
     values[row] = np.roll(values[row], 1)
-    found = compare(network, changed(network, values))
+    found = compare(network, changed(network, values), CALIBRATION)
     delta = np.abs(np.roll(network.probabilities[row], 1) - network.probabilities[row])
     assert found["clip"]["max_delta"] == pytest.approx(delta.max(), abs=1e-12)
     assert found["clip"]["mean_delta"] == pytest.approx(delta.sum() / values.size, abs=1e-12)
@@ -88,8 +94,21 @@ def test_deltas_and_changed_decisions_are_counted(network: Predictions) -> None:
     assert abs(difference["difference"]) == pytest.approx(1 / len(values))
 
 
+def test_verdicts_may_change_where_decisions_do_not(network: Predictions) -> None:
+    ours = replace(network, probabilities=np.tile([0.65, 0.2, 0.15], (len(network.labels), 1)))
+    values = ours.probabilities.copy()
+    values[network.subjects == "s002"] = [0.55, 0.3, 0.15]  # below all subjects of known class
+    found = compare(ours, changed(ours, values), CALIBRATION)["subject"]
+    assert found["changed"] == 0
+    assert (found["changed_verdicts"], found["changed_verdict_names"]) == (1, ["s002"])
+    certificate = certified(ours, changed(ours, values))
+    assert certificate["variants"]["int8"]["subject"]["changed_verdicts"] == 1
+    refuse_failed(certificate)
+    assert compare(ours, ours, CALIBRATION)["subject"]["changed_verdicts"] == 0
+
+
 def test_the_interval_of_a_loss_holds_it(network: Predictions) -> None:
-    found = compare(network, swapped(network, np.isin(network.subjects, ["s000", "s001"])))
+    found = compare(network, swapped(network, np.isin(network.subjects, ["s000", "s001"])), CALIBRATION)
     accuracy = found["subject"]["differences"]["accuracy"]
     low, high = accuracy["interval"]
     assert low < accuracy["difference"] < 0
@@ -122,7 +141,7 @@ def test_a_gain_is_no_failure(network: Predictions) -> None:
     wrong = network.probabilities.argmax(axis=1) != network.labels
     values = network.probabilities.copy()
     values[wrong] = np.eye(3)[network.labels[wrong]]
-    found = compare(network, changed(network, values))
+    found = compare(network, changed(network, values), CALIBRATION)
     assert found["clip"]["changed"] == wrong.sum() > 0
     assert failures("int8", found, Limits(changed_subjects=SUBJECTS)) == []
 

@@ -199,6 +199,10 @@ def test_a_wrong_step_is_refused_and_leaves_the_stream_as_it_was(bundle, clips):
             r"a step's frame must be float32 of shape \(32, 32, 3\).*32, 9, 3",
         ),
         ({"flow": first["flow"].astype(np.float64)}, r"a step's flow must be float32.*Received: float64"),
+        (
+            {"flow": np.full_like(first["flow"], np.nan)},
+            r"a step's flow must be finite. Received: 2048 values that are not",
+        ),
         ({"picture": first["frame"]}, r"must have the inputs flow, frame. Received: flow, frame, picture"),
     ):
         with pytest.raises(RefusedError, match=message):

@@ -533,7 +533,7 @@ def test_what_is_no_run_or_bundle_is_refused(tmp_path, run):
     with pytest.raises(RefusedError, match=r"--model must be a folder that tfgma export wrote"):
         read_bundle(tmp_path)
     (tmp_path / "bundle.json").write_text('{"bundle_version": 7}')
-    with pytest.raises(RefusedError, match=r"version 3. Received: 7"):
+    with pytest.raises(RefusedError, match=r"version 4. Received: 7"):
         read_bundle(tmp_path)
     with pytest.raises(RefusedError, match=r"--fold must be one of \[0, 2\]. Received: 1"):
         export(run, tmp_path / "out", fold=1)

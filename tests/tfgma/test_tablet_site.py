@@ -13,8 +13,8 @@ import tensorflow as tf
 import tfgma.tablet_site as tablet_site
 from pipelines.config import BuildConfig, InputSettings
 from pipelines.schema import RefusedError
-from tfgma.bundle import BUNDLE_VERSION
-from tfgma.tablet_site import refuse_unready, site_server, write_site
+from tfgma.bundle import BUNDLE_VERSION, sealed
+from tfgma.tablet_site import refuse_beforehand, refuse_unready, site_server, write_site
 
 CLASSES = ["FMs", "PR", "WMs"]
 
@@ -75,7 +75,7 @@ def write_bundle(folder, model, *, inputs=("image",), build=None):
         "runtime": "2.1",
         "notice": "",
     }
-    (folder / "bundle.json").write_text(json.dumps(content))
+    (folder / "bundle.json").write_text(json.dumps(sealed(content)))
     return folder
 
 
@@ -138,6 +138,31 @@ def test_what_the_app_cannot_compute_is_refused(tmp_path, model_bytes, front_end
     assert not (tmp_path / "site").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"inputs": ["image", "pose"]}, "input pose"),
+        ({"build": BuildConfig.model_validate({"flow": {"method": "dis"}})}, "flow.method dis"),
+        ({"variants": ["float16", "int16"]}, r"takes and gives float32\. Received: float16, int16"),
+        ({"variants": ["int8"], "int8_io": True}, r"takes and gives float32\. Received: int8"),
+        ({"bundle": "site"}, "--tablet must be another folder than --out"),
+        ({"bundle": "site/bundle"}, "--tablet must be another folder than --out"),
+    ],
+)
+def test_what_no_site_can_be_of_is_refused_before_it_is_exported(tmp_path, front_end, change, said):
+    given = {"inputs": ["image"], "build": BuildConfig(), "variants": ["float32"], "int8_io": False}
+    asked = given | {"bundle": "bundle"} | change
+
+    def refuse(options):
+        bundle = tmp_path / options["bundle"]
+        rest = {name: value for name, value in options.items() if name != "bundle"}
+        refuse_beforehand(tmp_path / "site", bundle, front_end=front_end, **rest)
+
+    refuse(given | {"bundle": "bundle", "variants": ["int8"]})
+    with pytest.raises(RefusedError, match=said):
+        refuse(asked)
+
+
 def test_a_changed_model_is_refused(tmp_path, model_bytes, front_end, pose_files):
     bundle = write_bundle(tmp_path / "mine", model_bytes)
     (bundle / "model_float32.tflite").write_bytes(b"other")
@@ -149,7 +174,7 @@ def test_a_bundle_of_other_variants_is_refused(tmp_path, model_bytes, front_end,
     bundle = write_bundle(tmp_path / "mine", model_bytes)
     content = json.loads((bundle / "bundle.json").read_text())
     content["files"] = {"model_float16.tflite": content["files"]["model_float32.tflite"]}
-    (bundle / "bundle.json").write_text(json.dumps(content))
+    (bundle / "bundle.json").write_text(json.dumps(sealed(content)))
     with pytest.raises(
         RefusedError, match=r"float32 or int8 that takes and gives float32\. Received: model_float16"
     ):

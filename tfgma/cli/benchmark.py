@@ -139,7 +139,15 @@ def export(out: Path, folds: int | None, as_json: bool) -> None:
     if as_json:
         print_json(results)
     else:
-        header = ["network", "variant", "size", "a clip", "changed subjects", "changed clips"]
+        header = [
+            "network",
+            "variant",
+            "size",
+            "a clip",
+            "changed subjects",
+            "changed clips",
+            "changed verdicts",
+        ]
         header += ["subject accuracy", "points more"]
         print_table(f"test subjects of {out}; latency on 2 threads", header, exports_table(results))
 

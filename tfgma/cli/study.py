@@ -318,17 +318,22 @@ def export(
     """
     from tfgma.certificate import Limits
     from tfgma.exporting import export as export_run
-    from tfgma.tablet_site import refuse_unready, write_site
+    from tfgma.models.families import FAMILIES
+    from tfgma.runs import read_run, study_of
+    from tfgma.tablet_site import refuse_beforehand, write_site
 
+    variants = variants or VARIANTS
     if tablet:
-        refuse_unready(tablet)
+        config = study_of(read_run(run))
+        inputs = FAMILIES[config.model.family].inputs
+        refuse_beforehand(tablet, out, config.build, inputs, variants, int8_io=int8_io)
     limits = Limits(changed_subjects=max_changed_subjects, accuracy_loss=max_accuracy_loss)
     with progress_bar("export") as tell:
         certificate = export_run(
             run,
             out,
             fold=fold,
-            variants=(*(variants or VARIANTS), *((ONNX,) if onnx else ())),
+            variants=(*variants, *((ONNX,) if onnx else ())),
             limits=limits,
             int8_io=int8_io,
             streaming=streaming,

@@ -55,7 +55,7 @@ export interface Site {
   tfgma: string;
 }
 
-export const BUNDLE_VERSION = 3;
+export const BUNDLE_VERSION = 4;
 const TAKEN = ["image", "frames", "slow", "fast", "flow"];
 
 /** Refuses a bundle that this app cannot answer as Python does. */
