@@ -219,7 +219,7 @@ def explain_invalid(error: ValidationError, where: str, values: Any = None) -> s
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key {key}. Received: {first['input']!r}. Remove it or correct its name"
     if first["type"] == "missing":
-        return f"{where}: {key} is required. Received: none"
+        return f"{where}: {key} is required. Received: none. Add it"
     message = first["msg"].removeprefix("Value error, ")
     received = "" if "Received" in message else f". Received: {first.get('input')!r}"
     return f"{where}: {key}: {message}{received}"

@@ -99,9 +99,9 @@ def pooled(certificates: Sequence[dict[str, Any]], variant: str) -> dict[str, An
         "latency_ms": found[0]["latency_ms"][TIMED_THREADS]["median"],
         "max_delta": max(one["clip"]["max_delta"] for one in found),
         "float_layers": max(len(one["float_layers"]) for one in found),
+        "changed_verdicts": sum(one["subject"]["changed_verdicts"] for one in found),
         "fine_tuned": sum(one["fine_tuning_steps"] > 0 for one in found),
     }
-    answer["changed_verdicts"] = sum(one["subject"]["changed_verdicts"] for one in found)
     for level in ("clip", "subject"):
         counts = [one[f"{level}s"] for one in certificates]
         answer[f"{level}s"] = sum(counts)

@@ -43,7 +43,7 @@ from tfgma.evaluation import fold_metrics
 from tfgma.flow_file import has_flow_network, write_flow
 from tfgma.fold_clips import fold_clips
 from tfgma.forms import FINE_TUNING_STEPS, ConversionTask, answers_of_file, answers_of_stream, state_names
-from tfgma.int8_file import int8_losses
+from tfgma.int8_file import MOST_MEAN_DELTA, int8_losses
 from tfgma.intervals import LEVEL
 from tfgma.latency import Runnable, machine, measure, opened
 from tfgma.models.families import FAMILIES
@@ -190,6 +190,7 @@ def export(
             level_share=f"{100 * LEVEL:.0f} %",
             cell_paints=(),
             streaming=streaming,
+            most_mean_delta=MOST_MEAN_DELTA,
             files=certified_files(certificate),
         )
         (building / REPORT_FILE).write_text(page, encoding="utf-8")

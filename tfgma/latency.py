@@ -67,13 +67,8 @@ def machine() -> dict[str, Any]:
 
 def _measure(file: Path, tell: Callable[..., None]) -> dict[str, Any]:
     # The runtime's own code is not the file's.
-    load(
-        *(
-            ("onnxruntime", "onnx")
-            if file.name == model_file(ONNX)
-            else ("ai_edge_litert.interpreter", "runtime")
-        )
-    )
+    is_onnx = file.name == model_file(ONNX)
+    load(*(("onnxruntime", "onnx") if is_onnx else ("ai_edge_litert.interpreter", "runtime")))
     before = _peak_memory_bytes()
     latency, grown = {}, None
     for threads in THREADS:

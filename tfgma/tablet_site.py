@@ -126,7 +126,8 @@ def refuse_beforehand(
     refuse_unready(out, front_end)
     if out.resolve() in (bundle.resolve(), *bundle.resolve().parents):
         raise RefusedError(
-            f"--tablet must be another folder than --out. Received: {str(out)!r} and {str(bundle)!r}"
+            f"--tablet must be another folder than --out. Received: {str(out)!r} and {str(bundle)!r}. "
+            "Choose another name"
         )
     refuse_unsupported(build, inputs)
     outside_float32 = [one for one in variants if one == "float32" or (one == "int8" and not int8_io)]

@@ -102,5 +102,5 @@ def test_a_calibration_that_cannot_be_is_refused(tmp_path: Path, change: dict[st
 
 def test_a_missing_key_is_named_and_nothing_else_is_told(tmp_path: Path) -> None:
     content = {name: value for name, value in CONTENT.items() if name != "files"}
-    with pytest.raises(RefusedError, match=r"^bundle.json: files is required. Received: none$"):
+    with pytest.raises(RefusedError, match=r"^bundle.json: files is required. Received: none. Add it$"):
         read_bundle(written(tmp_path, sealed(content)))
