@@ -44,10 +44,10 @@ BACKEND_PYTEST := -m pytest --noconftest -p no:cacheprovider $(PARALLEL) $(NO_HA
 
 test-backends: .venv-jax/.installed .venv-torch/.installed .venv-every/.installed
 	KERAS_BACKEND=torch .venv-torch/bin/python $(BACKEND_PYTEST)
-	@# Most of JAX's time is compiling; what is compiled runs once.
-	KERAS_BACKEND=jax XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" \
+	@# Most of JAX's time is compiling; what is compiled runs once. At level 0 the largest networks run for minutes.
+	KERAS_BACKEND=jax XLA_FLAGS="--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true" \
 	  .venv-jax/bin/python $(BACKEND_PYTEST)
-	.venv-every/bin/python -m pytest -p no:cacheprovider -m backends tests/test_backends.py \
+	.venv-every/bin/python -m pytest -p no:cacheprovider -m backends -n 2 tests/test_backends.py \
 	  tests/tfgma/test_torch_network.py
 
 .venv-%/.installed: tests/backends/%.lock
